@@ -1,0 +1,191 @@
+//! The client's side of the opening handshake (RFC 6455 section 4.1).
+//!
+//! For load generators, tests and whoever talks to a server of ours or another: writes the
+//! request, reads the answer as it arrives, and accepts it only if every MUST is met. Then a
+//! [`Connection`](crate::Connection) of [`Role::Client`](crate::Role) takes over; frames that
+//! came with the answer stay in the input.
+//!
+//! The random key comes from the caller. Redirects and authentication are not followed.
+
+use core::mem::MaybeUninit;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::error::{AnswerError, ClientError};
+use crate::field;
+use crate::handshake::accept_value;
+use crate::head::{HeadFault, HeadKind, HeadReader};
+use crate::limits::Limits;
+use crate::request::Fields;
+use crate::response::{check_headers, push_header};
+
+/// One opening handshake of a client.
+///
+/// ```
+/// use tickwire_protocol::ClientHandshake;
+///
+/// let mut handshake = ClientHandshake::new(*b"the sample nonce");
+/// let mut out = Vec::new();
+/// handshake.request("server.example.com", "/chat", &["superchat"], &[], &mut out)?;
+/// // ... send `out`, then feed what is received:
+/// let mut bytes = *b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
+///                    Connection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\
+///                    Sec-WebSocket-Protocol: superchat\r\n\r\n";
+/// let accepted = handshake.receive(&mut &mut bytes[..])?.expect("the answer is whole");
+/// assert_eq!(accepted.protocol.as_deref(), Some("superchat"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct ClientHandshake {
+    key: [u8; 24],
+    /// The subprotocols offered, each followed by a comma.
+    offered: String,
+    limits: Limits,
+    head: HeadReader,
+}
+
+/// What the server agreed to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Accepted {
+    /// The subprotocol that it chose among those offered.
+    pub protocol: Option<String>,
+}
+
+impl ClientHandshake {
+    /// A handshake with the random `key` and default limits.
+    pub fn new(key: [u8; 16]) -> Self {
+        Self::with_limits(key, Limits::DEFAULT)
+    }
+
+    /// A handshake whose answer may be as long as `limits` say of a request.
+    pub fn with_limits(key: [u8; 16], limits: Limits) -> Self {
+        let mut encoded = [0; 24];
+        let written = STANDARD.encode_slice(key, &mut encoded);
+        debug_assert_eq!(written, Ok(24), "16 bytes are 24 characters");
+        Self {
+            key: encoded,
+            offered: String::new(),
+            limits,
+            head: HeadReader::new(HeadKind::Response),
+        }
+    }
+
+    /// Appends the request to `out`.
+    ///
+    /// `host` is the authority of the URI (with its port unless it is the default), `target` the
+    /// path and query, `protocols` the subprotocols in order of preference, `headers` more names
+    /// and values.
+    ///
+    /// # Errors
+    ///
+    /// [`AnswerError::Target`], or [`AnswerError::Header`] if the host, a subprotocol or a header
+    /// cannot be written. `out` is as it was.
+    pub fn request(
+        &mut self,
+        host: &str,
+        target: &str,
+        protocols: &[&str],
+        headers: &[(&str, &str)],
+        out: &mut Vec<u8>,
+    ) -> Result<(), AnswerError> {
+        if !target.starts_with('/') || !target.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(AnswerError::Target);
+        }
+        let protocols_writable =
+            protocols.iter().all(|protocol| field::is_token(protocol.as_bytes()));
+        if host.is_empty() || !host.bytes().all(|b| b.is_ascii_graphic()) || !protocols_writable {
+            return Err(AnswerError::Header);
+        }
+        check_headers(headers)?;
+        out.extend_from_slice(b"GET ");
+        out.extend_from_slice(target.as_bytes());
+        out.extend_from_slice(b" HTTP/1.1\r\n");
+        push_header("Host", host, out);
+        out.extend_from_slice(b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: ");
+        out.extend_from_slice(&self.key);
+        out.extend_from_slice(b"\r\nSec-WebSocket-Version: 13\r\n");
+        if !protocols.is_empty() {
+            push_header("Sec-WebSocket-Protocol", &protocols.join(", "), out);
+        }
+        for (name, value) in headers {
+            push_header(name, value, out);
+        }
+        out.extend_from_slice(b"\r\n");
+        self.offered = protocols.join(",");
+        Ok(())
+    }
+
+    /// Feeds bytes of the answer: takes them off the front of `input`, up to the end of its head.
+    ///
+    /// Gives what was agreed once the head is complete; what follows it stays in `input`. `None`:
+    /// all of `input` was taken and more is needed. Work is linear in the bytes.
+    ///
+    /// # Errors
+    ///
+    /// A [`ClientError`] if the server refuses or its answer breaks RFC 6455 section 4.2.2; the
+    /// connection is to be closed then, and nothing more may be fed.
+    pub fn receive(&mut self, input: &mut &mut [u8]) -> Result<Option<Accepted>, ClientError> {
+        let head = match self.head.push(input, &self.limits) {
+            Ok(None) => return Ok(None),
+            Ok(Some(head)) => head,
+            Err(HeadFault::TooLong | HeadFault::TooManyLines) => {
+                return Err(ClientError::HeadTooLong);
+            }
+            Err(_) => return Err(ClientError::NotHttp),
+        };
+        let mut headers = [const { MaybeUninit::uninit() }; Limits::HEADERS_CEILING];
+        let mut parsed = httparse::Response::new(&mut []);
+        httparse::ParserConfig::default()
+            .parse_response_with_uninit_headers(&mut parsed, head, &mut headers)
+            .map_err(|_| ClientError::NotHttp)?;
+        match (parsed.version, parsed.code) {
+            (Some(1), Some(101)) => {}
+            (Some(_), Some(status)) => return Err(ClientError::Status(status)),
+            _ => return Err(ClientError::NotHttp),
+        }
+        check_answer(Fields::of_head(head), &self.key, &self.offered).map(Some)
+    }
+}
+
+/// RFC 6455 section 4.1: what the client must verify, in the order given there.
+fn check_answer(
+    fields: Fields<'_>,
+    key: &[u8; 24],
+    offered: &str,
+) -> Result<Accepted, ClientError> {
+    let values =
+        |name: &'static [u8]| fields.filter(move |(n, _)| n.eq_ignore_ascii_case(name)).map(value);
+    let mut upgrades = values(b"upgrade");
+    let upgrade = upgrades.next().is_some_and(|v| v.eq_ignore_ascii_case(b"websocket"));
+    if !upgrade || upgrades.next().is_some() {
+        return Err(ClientError::Upgrade);
+    }
+    if !values(b"connection").any(|value| field::has_token(value, "upgrade")) {
+        return Err(ClientError::Connection);
+    }
+    let mut accepts = values(b"sec-websocket-accept");
+    if accepts.next() != Some(&accept_value(key)) || accepts.next().is_some() {
+        return Err(ClientError::Accept);
+    }
+    if values(b"sec-websocket-extensions").any(|value| !value.is_empty()) {
+        return Err(ClientError::Extension);
+    }
+    let mut protocols = values(b"sec-websocket-protocol");
+    let protocol = match protocols.next() {
+        None => None,
+        Some(chosen) => {
+            let known = offered.split(',').find(|one| one.as_bytes() == chosen && !one.is_empty());
+            Some(known.ok_or(ClientError::Protocol)?.to_owned())
+        }
+    };
+    if protocols.next().is_some() {
+        return Err(ClientError::Protocol);
+    }
+    Ok(Accepted { protocol })
+}
+
+fn value<'a>((_, value): (&'a [u8], &'a [u8])) -> &'a [u8] {
+    value
+}
