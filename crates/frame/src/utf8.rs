@@ -35,7 +35,7 @@ pub fn check(text: &[u8]) -> Result<&str, Utf8Error> {
 /// assert!(validator.push(b"\xed\xa0").is_err());
 /// # Ok::<(), tickwire_frame::Utf8Error>(())
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Validator {
     /// The first bytes of a character whose other bytes have not come.
     carry: [u8; 3],
