@@ -1,0 +1,296 @@
+//! The fan-out scenario: one client says `start`, all clients check what is published.
+//!
+//! A server that takes part waits for the text message `start` and then publishes binary messages
+//! of one size to every connection: bytes 0 to 8 are the moment of publication in nanoseconds of
+//! `CLOCK_MONOTONIC`, bytes 8 to 16 a sequence number from 0, both little-endian. Latency is from
+//! that moment to the moment after the client's read, so server and generator must share a machine.
+//!
+//! Each client costs two numbers: the sequence number that is due, and a bit for each of the 64
+//! before it, which tells a duplicate from a message that was overtaken.
+
+use tickwire_protocol::Kind;
+
+use crate::clock::Nanoseconds;
+use crate::fault::{Fault, Faults};
+use crate::scenario::{Outbox, Received, Scenario, Tally};
+
+/// State of all clients of a fan-out run.
+#[derive(Debug)]
+pub(crate) struct Fanout {
+    clients: Vec<Client>,
+    /// Size of the first message, which all others must have.
+    size: Option<usize>,
+    started: bool,
+}
+
+/// What one client has received.
+#[derive(Debug, Clone, Copy, Default)]
+struct Client {
+    /// The sequence number that is due.
+    due: u64,
+    /// Bit `n` says that `due - 1 - n` was received.
+    seen: u64,
+    /// Whether it counts as gone, so that its silence means nothing.
+    lost: bool,
+}
+
+impl Fanout {
+    /// Clients that listen.
+    pub(crate) fn new(connections: usize) -> Self {
+        Self { clients: vec![Client::default(); connections], size: None, started: false }
+    }
+
+    /// Takes the size of the first message; holds every other one to it.
+    #[cold]
+    fn resized(&mut self, client: usize, len: usize, faults: &mut Faults) {
+        let size = *self.size.get_or_insert(len);
+        if size != len {
+            let example = || format!("client {client}: {len} bytes came after {size}");
+            faults.count(Fault::SizeChanged, example);
+        }
+    }
+
+    /// Judges a sequence number other than the one that was due; returns whether it is news.
+    #[cold]
+    fn out_of_order(&mut self, client: usize, sequence: u64, faults: &mut Faults) -> bool {
+        let Client { due, seen, .. } = &mut self.clients[client];
+        if let Some(skipped) = sequence.checked_sub(*due) {
+            let (fault, count) = match *seen {
+                0 => (Fault::LateStart, 1),
+                _ => (Fault::Gap, skipped),
+            };
+            faults.count_many(fault, count, || {
+                format!("client {client}: number {sequence} came while {due} was due")
+            });
+            let shift = u32::try_from(skipped.saturating_add(1)).unwrap_or(u32::MAX);
+            *seen = seen.checked_shl(shift).unwrap_or(0) | 1;
+            *due = sequence.saturating_add(1);
+            return true;
+        }
+        let age = u32::try_from(*due - 1 - sequence).unwrap_or(u32::MAX);
+        let bit = 1_u64.checked_shl(age).unwrap_or(0);
+        let fault = if *seen & bit == 0 { Fault::Reordered } else { Fault::Duplicate };
+        faults.count(fault, || {
+            format!("client {client}: number {sequence} came while {due} was due")
+        });
+        *seen |= bit;
+        false
+    }
+}
+
+impl Client {
+    /// Takes the sequence number that was due.
+    #[inline]
+    fn advance(&mut self) {
+        self.due = self.due.saturating_add(1);
+        self.seen = self.seen << 1 | 1;
+    }
+}
+
+impl Scenario for Fanout {
+    fn begin(&mut self, _client: usize, _now: Nanoseconds, outbox: &mut Outbox<'_>) {
+        if !self.started {
+            self.started = true;
+            outbox.text("start");
+        }
+    }
+
+    #[inline]
+    fn received(
+        &mut self,
+        client: usize,
+        message: Received<'_>,
+        now: Nanoseconds,
+        _outbox: &mut Outbox<'_>,
+        tally: &mut Tally,
+    ) {
+        let Received { kind, payload } = message;
+        let Some((published, sequence)) = stamp(payload).filter(|_| kind == Kind::Binary) else {
+            return unreadable(client, message, &mut tally.faults);
+        };
+        if self.size != Some(payload.len()) {
+            self.resized(client, payload.len(), &mut tally.faults);
+        }
+        if sequence == self.clients[client].due {
+            self.clients[client].advance();
+        } else if !self.out_of_order(client, sequence, &mut tally.faults) {
+            return;
+        }
+        match now.checked_sub(published) {
+            Some(latency) => tally.measure.record(latency, payload.len()),
+            None => tally.faults.count(Fault::Future, || {
+                let ahead = published - now;
+                format!("client {client}: number {sequence} is dated {ahead} ns from now")
+            }),
+        }
+    }
+
+    fn lost(&mut self, client: usize) {
+        self.clients[client].lost = true;
+    }
+
+    fn stop(&mut self) {}
+
+    /// Nothing: what is still on its way was published for as long as the server likes.
+    fn awaited(&self) -> u64 {
+        0
+    }
+
+    fn finish(&mut self, faults: &mut Faults) {
+        if self.clients.iter().all(|client| client.seen == 0) {
+            return;
+        }
+        for (number, client) in self.clients.iter().enumerate() {
+            if client.seen == 0 && !client.lost {
+                faults.count(Fault::Silent, || format!("client {number}: nothing came"));
+            }
+        }
+    }
+
+    fn outbox_bytes_max(&self) -> usize {
+        tickwire_frame::Header::LEN_MAX + "start".len()
+    }
+
+    fn message_bytes_max(&self) -> u64 {
+        MESSAGE_BYTES_MAX
+    }
+}
+
+/// Time of publication and sequence number, if the payload has room for them.
+#[inline]
+fn stamp(payload: &[u8]) -> Option<(Nanoseconds, u64)> {
+    let (published, rest) = payload.split_first_chunk()?;
+    let sequence = rest.first_chunk()?;
+    Some((u64::from_le_bytes(*published), u64::from_le_bytes(*sequence)))
+}
+
+#[cold]
+fn unreadable(client: usize, message: Received<'_>, faults: &mut Faults) {
+    let len = message.payload.len();
+    match message.kind {
+        Kind::Text => {
+            let example = || format!("client {client}: a text of {len} bytes, not binary");
+            faults.count(Fault::WrongKind, example);
+        }
+        Kind::Binary => {
+            let example = || format!("client {client}: {len} bytes, fewer than {STAMP}");
+            faults.count(Fault::TooShort, example);
+        }
+    }
+}
+
+/// Bytes of time and sequence number.
+const STAMP: usize = 16;
+
+/// What a server publishes may be long; above this a run measures memory copies and no server.
+const MESSAGE_BYTES_MAX: u64 = 64 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measure::Measure;
+    use crate::scenario::Masks;
+
+    /// Feeds one client of two with messages, and tells what is wrong with them.
+    struct Exchange {
+        fanout: Fanout,
+        tally: Tally,
+        wire: Vec<u8>,
+        masks: Masks,
+    }
+
+    impl Exchange {
+        fn new() -> Self {
+            let tally = Tally { measure: Measure::new(), faults: Faults::default() };
+            Self { fanout: Fanout::new(2), tally, wire: Vec::new(), masks: Masks::new() }
+        }
+
+        fn take(&mut self, kind: Kind, payload: &[u8]) {
+            let mut outbox = Outbox { bytes: &mut self.wire, masks: &mut self.masks };
+            let message = Received { kind, payload };
+            self.fanout.received(0, message, NOW, &mut outbox, &mut self.tally);
+        }
+
+        fn publish(&mut self, published: Nanoseconds, sequence: u64, size: usize) {
+            let mut payload = vec![0; size];
+            payload[..8].copy_from_slice(&published.to_le_bytes());
+            payload[8..16].copy_from_slice(&sequence.to_le_bytes());
+            self.take(Kind::Binary, &payload);
+        }
+
+        fn faults(&self) -> Vec<(Fault, u64)> {
+            self.tally.faults.iter().map(|(fault, seen)| (fault, seen.count)).collect()
+        }
+    }
+
+    const NOW: Nanoseconds = 10_000;
+
+    #[test]
+    fn order_is_judged_by_kind() {
+        type Counts = [(Fault, u64)];
+        let cases: [(&[u64], &Counts); 12] = [
+            (&[0, 1, 2, 3], &[]),
+            (&[0, 2], &[(Fault::Gap, 1)]),
+            (&[0, 5, 6], &[(Fault::Gap, 4)]),
+            (&[0, 1, 1, 2], &[(Fault::Duplicate, 1)]),
+            (&[0, 1, 2, 0], &[(Fault::Duplicate, 1)]),
+            (&[0, 2, 1, 3], &[(Fault::Gap, 1), (Fault::Reordered, 1)]),
+            (&[0, 2, 1, 1], &[(Fault::Gap, 1), (Fault::Duplicate, 1), (Fault::Reordered, 1)]),
+            (&[3, 4], &[(Fault::LateStart, 1)]),
+            (&[3, 4, 6], &[(Fault::LateStart, 1), (Fault::Gap, 1)]),
+            (&[0, 100, 1], &[(Fault::Gap, 99), (Fault::Reordered, 1)]),
+            (&[0, 64, 0], &[(Fault::Gap, 63), (Fault::Reordered, 1)]),
+            (&[0, u64::MAX, u64::MAX], &[(Fault::Gap, u64::MAX - 1)]),
+        ];
+        for (sequences, faults) in cases {
+            let mut exchange = Exchange::new();
+            for sequence in sequences {
+                exchange.publish(NOW, *sequence, 16);
+            }
+            assert_eq!(exchange.faults(), faults, "{sequences:?}");
+        }
+    }
+
+    #[test]
+    fn latency_is_from_publication_to_reading() {
+        let mut exchange = Exchange::new();
+        exchange.publish(NOW - 400, 0, 125);
+        exchange.publish(NOW, 1, 125);
+        let measured = exchange.tally.measure.finish();
+        assert_eq!((measured.latency.len(), measured.latency.max()), (2, 400));
+    }
+
+    #[test]
+    fn messages_that_break_the_format_are_told_by_kind() {
+        let mut exchange = Exchange::new();
+        exchange.take(Kind::Binary, &[0; 15]);
+        exchange.take(Kind::Text, &[b'0'; 20]);
+        exchange.publish(NOW, 0, 20);
+        exchange.publish(NOW, 1, 21);
+        exchange.publish(NOW + 1, 2, 20);
+        let kinds = [Fault::WrongKind, Fault::TooShort, Fault::SizeChanged, Fault::Future];
+        assert_eq!(exchange.faults(), kinds.map(|fault| (fault, 1)));
+    }
+
+    #[test]
+    fn one_client_alone_says_start() {
+        let mut exchange = Exchange::new();
+        let mut outbox = Outbox { bytes: &mut exchange.wire, masks: &mut exchange.masks };
+        exchange.fanout.begin(0, NOW, &mut outbox);
+        exchange.fanout.begin(1, NOW, &mut outbox);
+        assert_eq!((exchange.wire.len(), exchange.wire[0]), (2 + 4 + 5, 0x81));
+    }
+
+    #[test]
+    fn silence_is_a_fault_if_others_heard_something() {
+        let mut exchange = Exchange::new();
+        exchange.fanout.finish(&mut exchange.tally.faults);
+        assert_eq!(exchange.faults(), []);
+        exchange.publish(NOW, 0, 20);
+        exchange.fanout.finish(&mut exchange.tally.faults);
+        assert_eq!(exchange.faults(), [(Fault::Silent, 1)]);
+        exchange.fanout.lost(1);
+        exchange.fanout.finish(&mut exchange.tally.faults);
+        assert_eq!(exchange.faults(), [(Fault::Silent, 1)]);
+    }
+}
