@@ -280,7 +280,7 @@ const EXCERPT_CHARS_MAX: usize = 48;
 mod tests {
     use super::*;
 
-    fn read<'a>(text: &'a mut Vec<u8>) -> Result<Option<Request<'a>>, Refused<'a>> {
+    fn read<'a>(text: &'a mut [u8]) -> Result<Option<Request<'a>>, Refused<'a>> {
         Reader::new().read(text)
     }
 
