@@ -66,16 +66,13 @@ impl<'a> Upgrade<'a> {
 
     /// The subprotocols offered, in the client's order of preference; each is a token.
     pub fn protocols(&self) -> impl Iterator<Item = &'a str> + use<'a> {
-        self.request
-            .values("Sec-WebSocket-Protocol")
-            .flat_map(field::elements)
-            .map(|element| core::str::from_utf8(element).expect("a checked token is ASCII"))
+        self.request.protocols()
     }
 
     /// The first of `known` that the client offers: the server's order of preference decides.
     /// Subprotocols are compared with their case (RFC 6455 section 11.5).
     pub fn choose<'k>(&self, known: &[&'k str]) -> Option<&'k str> {
-        known.iter().copied().find(|known| self.protocols().any(|offered| offered == *known))
+        self.request.choose_protocol(known)
     }
 
     /// Appends the 101 answer to `out`: status line, `Upgrade`, `Connection`,

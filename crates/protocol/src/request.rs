@@ -117,6 +117,20 @@ impl<'a> Request<'a> {
             .map(|(_, value)| value)
     }
 
+    /// The subprotocols that the client offers, in its order of preference (RFC 6455 section 4.1);
+    /// what is not ASCII is left out.
+    pub fn protocols(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        self.values("Sec-WebSocket-Protocol")
+            .flat_map(field::elements)
+            .filter_map(|element| core::str::from_utf8(element).ok())
+    }
+
+    /// The first of `known` that the client offers: the server's order of preference decides.
+    /// Subprotocols are compared with their case (RFC 6455 section 11.5).
+    pub fn choose_protocol<'k>(&self, known: &[&'k str]) -> Option<&'k str> {
+        known.iter().copied().find(|known| self.protocols().any(|offered| offered == *known))
+    }
+
     /// Whether the comma lists of all header lines `name` have the element `token` (any case);
     /// whole elements are compared, never parts of them.
     pub fn has_token(&self, name: &str, token: &str) -> bool {

@@ -1,1 +1,42 @@
-//! Skeleton.
+//! The event loop of Tickwire: WebSocket connections sharded over cores, one thread each.
+//!
+//! An application implements [`Handler`]; [`Server::bind`] listens; [`Server::start`] runs one
+//! handler per shard; a [`Publisher`] sends to topics from any thread. The crate `tickwire` is the
+//! one to depend on: it re-exports all of this, with the guide and examples.
+//!
+//! A *turn* of a shard is: wait, take completions from the back end (accepted, received, writable,
+//! ended), run the protocol and the handler on them, take the mailbox, fire deadlines, then send to
+//! each connection that has something to get, once. This crate is the only one that touches the
+//! operating system, and only its back ends do.
+
+#![forbid(unsafe_code)]
+
+mod clock;
+mod config;
+mod connection;
+mod context;
+mod error;
+mod frame;
+mod handler;
+mod hub;
+pub mod io;
+mod limits;
+mod listener;
+mod local;
+mod mailbox;
+mod metrics;
+mod outbound;
+mod server;
+mod shard;
+mod timer;
+
+pub use clock::Timestamp;
+pub use config::{BackendChoice, Config};
+pub use context::Context;
+pub use error::{Full, NotDelivered, ShardFailed, StartError};
+pub use frame::Frame;
+pub use handler::{Answer, ConnectionId, Ended, Handler, Lagged, Response};
+pub use hub::{Batch, Publisher, Retained, Topic};
+pub use limits::Limits;
+pub use metrics::{Counters, Metrics};
+pub use server::{Bound, Handle, Server, ShardStart};

@@ -1,0 +1,83 @@
+//! How a server is to run.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::str::FromStr;
+
+use crate::limits::Limits;
+
+/// How a server is to run. Start from [`Config::new`] and change what is needed.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Config {
+    /// The address to listen on; port 0 lets the system choose one.
+    pub listen: SocketAddr,
+    /// Shards, each with a thread and a listener of its own; 0: one for each core that this process
+    /// may use. At most [`Config::SHARDS_MAX`].
+    pub shards: usize,
+    /// What to wait for events with.
+    pub backend: BackendChoice,
+    /// Whether each shard's thread stays on one core.
+    pub pin: bool,
+    /// The maxima.
+    pub limits: Limits,
+}
+
+impl Config {
+    /// More shards than cores only cost; no machine of today has more.
+    pub const SHARDS_MAX: usize = 1_024;
+
+    /// The defaults, listening on `listen`.
+    #[must_use]
+    pub fn new(listen: SocketAddr) -> Self {
+        Self {
+            listen,
+            shards: 0,
+            backend: BackendChoice::Auto,
+            pin: false,
+            limits: Limits::default(),
+        }
+    }
+
+    /// The number of shards that `shards` asks for on this machine.
+    pub(crate) fn shard_count(&self) -> usize {
+        let count = match self.shards {
+            0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            count => count,
+        };
+        count.min(Self::SHARDS_MAX)
+    }
+}
+
+impl Default for Config {
+    /// Listens on 127.0.0.1 at a port that the system chooses.
+    fn default() -> Self {
+        Self::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
+    }
+}
+
+/// Which back end to run on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BackendChoice {
+    /// The best that can run here; the server says which.
+    #[default]
+    Auto,
+    /// epoll.
+    Epoll,
+    /// io_uring. This version has no such back end: asking for it is an error when the server starts,
+    /// never a silent change to another.
+    IoUring,
+}
+
+impl FromStr for BackendChoice {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name {
+            "auto" => Ok(Self::Auto),
+            "epoll" => Ok(Self::Epoll),
+            "io_uring" => Ok(Self::IoUring),
+            other => Err(format!("unknown back end {other:?}: choose auto, epoll or io_uring")),
+        }
+    }
+}

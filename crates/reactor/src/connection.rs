@@ -1,0 +1,106 @@
+//! One connection as its shard keeps it, in two halves that lie in two tables under the same slot.
+//!
+//! [`Inbound`] is what bytes from the peer go through; a message is lent from there while the
+//! handler runs. [`Link`] is everything the handler and the flush need: so both can be borrowed at
+//! once. An idle connection is these two entries and owns nothing on the heap.
+
+use std::net::SocketAddr;
+
+use tickwire_protocol::{Connection, RequestReader};
+
+use crate::clock::Tick;
+use crate::io::Key;
+use crate::outbound::{Segment, Unsent};
+
+/// The half that bytes come in through.
+#[derive(Debug, Default)]
+pub(crate) enum Inbound {
+    /// No connection.
+    #[default]
+    Vacant,
+    /// The request has not come whole.
+    Request { reader: RequestReader, peer: SocketAddr },
+    /// A WebSocket.
+    Open(Connection),
+    /// All that still comes is ignored.
+    Discard,
+}
+
+/// How far a connection has come. It only moves forward.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// No connection.
+    #[default]
+    Vacant,
+    /// Waiting for the request.
+    Handshake,
+    /// A WebSocket; messages go both ways.
+    Open,
+    /// We sent our Close and wait for the peer's.
+    Closing,
+    /// Everything is said and the peer may still be talking: send the rest, end our half of the
+    /// stream, wait for the peer's end. Closing at once with input unread would reset the connection
+    /// and could take our last bytes from the peer.
+    Finishing,
+    /// Everything is said on both sides: send the rest and close.
+    Ending,
+}
+
+/// The half that the handler and the flush work on.
+#[derive(Debug)]
+pub(crate) struct Link<S> {
+    pub(crate) generation: u32,
+    pub(crate) stage: Stage,
+    /// The back end was told not to receive.
+    pub(crate) paused: bool,
+    /// A Ping of ours has not been answered by anything.
+    pub(crate) pinged: bool,
+    /// This turn's own bytes.
+    pub(crate) segment: Segment,
+    /// The engine's next deadline; what it means depends on the stage.
+    pub(crate) deadline: Tick,
+    /// The application's timer.
+    pub(crate) timer: Tick,
+    /// The soonest tick at which the wheel has this connection.
+    pub(crate) armed: Tick,
+    /// When something was last received.
+    pub(crate) received: Tick,
+    /// When something was last sent.
+    pub(crate) sent: Tick,
+    /// Present exactly while the socket does not take what it is given.
+    pub(crate) unsent: Option<Box<Unsent>>,
+    /// The application's state, from the upgrade on.
+    pub(crate) state: Option<S>,
+}
+
+impl<S> Link<S> {
+    pub(crate) const fn vacant() -> Self {
+        Self {
+            generation: 0,
+            stage: Stage::Vacant,
+            paused: false,
+            pinged: false,
+            segment: Segment::EMPTY,
+            deadline: Tick::NEVER,
+            timer: Tick::NEVER,
+            armed: Tick::NEVER,
+            received: Tick(0),
+            sent: Tick(0),
+            unsent: None,
+            state: None,
+        }
+    }
+
+    pub(crate) const fn key(&self, slot: u32) -> Key {
+        Key { slot, generation: self.generation }
+    }
+
+    pub(crate) const fn is_blocked(&self) -> bool {
+        self.unsent.is_some()
+    }
+
+    /// The soonest of the deadlines.
+    pub(crate) fn next_deadline(&self) -> Tick {
+        self.deadline.min(self.timer)
+    }
+}

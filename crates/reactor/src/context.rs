@@ -1,0 +1,179 @@
+//! What a handler may do with the connection it was called for.
+
+use std::fmt;
+use std::time::Duration;
+
+use tickwire_protocol::{CloseCode, Kind, OpCode, encode};
+
+use crate::clock::{Tick, Timestamp};
+use crate::error::Full;
+use crate::frame::Frame;
+use crate::handler::ConnectionId;
+use crate::hub::{Retained, Topic};
+use crate::io::Key;
+use crate::local::Local;
+
+/// One connection, lent to a [`Handler`](crate::Handler) for one call.
+///
+/// Nothing here waits: what is sent is gathered, and leaves with everything else for this
+/// connection when the turn ends.
+pub struct Context<'a, S> {
+    local: &'a mut Local<S>,
+    key: Key,
+}
+
+impl<S> fmt::Debug for Context<'_, S> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("Context").field(&self.id()).finish()
+    }
+}
+
+impl<'a, S> Context<'a, S> {
+    pub(crate) fn new(local: &'a mut Local<S>, key: Key) -> Self {
+        Self { local, key }
+    }
+
+    /// The application's state of this connection.
+    ///
+    /// # Panics
+    /// Never while a handler runs: the state is there from the upgrade to the end of `close`.
+    pub fn state(&mut self) -> &mut S {
+        self.local.links[self.key.index()].state.as_mut().expect("set by the upgrade")
+    }
+
+    /// Sends one text message.
+    pub fn send_text(&mut self, text: &str) {
+        self.send(Kind::Text, text.as_bytes());
+    }
+
+    /// Sends one binary message.
+    pub fn send_binary(&mut self, payload: &[u8]) {
+        self.send(Kind::Binary, payload);
+    }
+
+    /// Sends one message. A [`Kind::Text`] payload must be UTF-8, or the peer will fail the
+    /// connection (RFC 6455 §8.1).
+    pub fn send(&mut self, kind: Kind, payload: &[u8]) {
+        self.local.counters.sent_messages += 1;
+        self.local.send(self.key, |out| encode::message(kind, payload, out));
+    }
+
+    /// Sends a message that is already encoded, such as a retained value.
+    pub fn send_frame(&mut self, frame: &Frame) {
+        self.local.counters.sent_messages += 1;
+        self.local.send(self.key, |out| out.extend_from_slice(frame));
+    }
+
+    /// Sends a Ping with up to 125 bytes of payload; more are cut off (RFC 6455 §5.5.2).
+    pub fn ping(&mut self, payload: &[u8]) {
+        let payload = &payload[..payload.len().min(125)];
+        self.local.control(self.key, |out| encode::frame(true, OpCode::Ping, None, payload, out));
+    }
+
+    /// Closes this connection with a code and a reason, which is cut to 123 bytes. What was sent
+    /// before still leaves first, unless the peer has stopped reading.
+    pub fn close(&mut self, code: CloseCode, reason: &str) {
+        self.local.close.get_or_insert_with(|| (code, reason.to_owned()));
+    }
+
+    /// Calls [`Handler::timer`](crate::Handler::timer) once, at least `after` from now. A connection
+    /// has one such timer: setting it again replaces it. Grain: 16 ms.
+    pub fn set_timer(&mut self, after: Duration) {
+        let at = self.local.tick.after(after);
+        self.local.links[self.key.index()].timer = at;
+        self.local.arm(self.key);
+    }
+
+    /// Takes the timer back.
+    pub fn clear_timer(&mut self) {
+        self.local.links[self.key.index()].timer = Tick::NEVER;
+    }
+
+    /// Subscribes this connection to a topic, and gives what the topic held at this instant.
+    ///
+    /// Every later publication will be sent, in order and once, behind whatever is sent here now:
+    /// so sending `Retained::frame` makes the picture complete. Subscribing again begins the one
+    /// stream anew at the present instant.
+    pub fn subscribe(&mut self, topic: &Topic) -> Retained {
+        self.local.subscribe(self.key, topic)
+    }
+
+    /// Ends a subscription; `false` if there was none. Nothing of the topic leaves after this.
+    pub fn unsubscribe(&mut self, topic: &Topic) -> bool {
+        self.local.unsubscribe(self.key, topic.key())
+    }
+
+    /// Whether this connection is subscribed to a topic.
+    #[must_use]
+    pub fn is_subscribed(&self, topic: &Topic) -> bool {
+        self.local.fanout.is_subscribed(self.key.slot, topic.key())
+    }
+
+    /// How many topics this connection is subscribed to.
+    #[must_use]
+    pub fn subscriptions(&self) -> usize {
+        self.local.fanout.subscriptions(self.key.slot).count()
+    }
+
+    /// Publishes one message to a topic, and gives its sequence number. It reaches the subscribers
+    /// of every shard, this connection too if it is one.
+    ///
+    /// # Errors
+    /// [`Full`] when a shard's mailbox has no room; nothing was published.
+    pub fn publish(&mut self, topic: &Topic, kind: Kind, payload: &[u8]) -> Result<u64, Full> {
+        self.publish_to(topic, kind, payload, None)
+    }
+
+    /// As [`Context::publish`], but this connection does not get the message itself.
+    ///
+    /// # Errors
+    /// As [`Context::publish`].
+    pub fn publish_to_others(
+        &mut self,
+        topic: &Topic,
+        kind: Kind,
+        payload: &[u8],
+    ) -> Result<u64, Full> {
+        let me = (usize::from(self.local.shard), self.key);
+        self.publish_to(topic, kind, payload, Some(me))
+    }
+
+    fn publish_to(
+        &mut self,
+        topic: &Topic,
+        kind: Kind,
+        payload: &[u8],
+        exclude: Option<(usize, Key)>,
+    ) -> Result<u64, Full> {
+        let mut write = |_, message: &mut Vec<u8>, _: &mut Vec<u8>| {
+            message.extend_from_slice(payload);
+        };
+        let seq = self.local.hub.publish(topic, kind, exclude, &mut write)?;
+        self.local.hub.wake();
+        Ok(seq)
+    }
+
+    /// The name of this connection, by which a [`Publisher`](crate::Publisher) can reach it.
+    #[must_use]
+    pub const fn id(&self) -> ConnectionId {
+        ConnectionId::new(self.local.shard, self.key)
+    }
+
+    /// The index of the shard.
+    #[must_use]
+    pub fn shard(&self) -> usize {
+        usize::from(self.local.shard)
+    }
+
+    /// The instant of the present turn.
+    #[must_use]
+    pub const fn now(&self) -> Timestamp {
+        self.local.now
+    }
+
+    /// How long ago something was last sent to this connection. Grain: 16 ms.
+    #[must_use]
+    pub fn silent_for(&self) -> Duration {
+        self.local.tick.since(self.local.links[self.key.index()].sent)
+    }
+}

@@ -1,0 +1,109 @@
+//! What can go wrong, by whose fault: the machine ([`StartError`]), a slow consumer ([`NotDelivered`]),
+//! a fast publisher ([`Full`]). Faults of a peer are the protocol's and end as Close codes.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+
+/// A server could not be started.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The address could not be listened on.
+    Listen {
+        /// The address asked for.
+        address: SocketAddr,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The asked-for back end cannot run.
+    Backend {
+        /// Its name.
+        name: &'static str,
+        /// Why it cannot.
+        reason: String,
+    },
+    /// A shard's thread could not be started.
+    Thread(io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Listen { address, source } => {
+                write!(formatter, "cannot listen on {address}: {source}")?;
+                match source.kind() {
+                    io::ErrorKind::AddrInUse => write!(
+                        formatter,
+                        "; another program has this port: stop it or choose another port"
+                    ),
+                    io::ErrorKind::PermissionDenied => {
+                        write!(
+                            formatter,
+                            "; ports below 1024 need a privilege: choose a higher one"
+                        )
+                    }
+                    io::ErrorKind::AddrNotAvailable => {
+                        write!(formatter, "; this machine does not have that address")
+                    }
+                    _ => Ok(()),
+                }
+            }
+            Self::Backend { name, reason } => {
+                write!(formatter, "back end {name} cannot run here: {reason}")
+            }
+            Self::Thread(source) => write!(formatter, "cannot start a shard's thread: {source}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Listen { source, .. } | Self::Thread(source) => Some(source),
+            Self::Backend { .. } => None,
+        }
+    }
+}
+
+/// A shard ended although it was not asked to.
+#[derive(Debug)]
+pub struct ShardFailed {
+    pub(crate) shard: usize,
+    pub(crate) reason: String,
+}
+
+impl fmt::Display for ShardFailed {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "shard {} failed: {}", self.shard, self.reason)
+    }
+}
+
+impl std::error::Error for ShardFailed {}
+
+/// A mailbox has no room; nothing was published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
+impl fmt::Display for Full {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a shard's mailbox is full; publish again later")
+    }
+}
+
+impl std::error::Error for Full {}
+
+/// The slowest subscriber did not take the publications in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotDelivered {
+    /// How many publications are still on their way.
+    pub outstanding: u64,
+}
+
+impl fmt::Display for NotDelivered {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} publications are still not delivered", self.outstanding)
+    }
+}
+
+impl std::error::Error for NotDelivered {}

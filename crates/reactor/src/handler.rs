@@ -1,0 +1,171 @@
+//! What an application is to the engine: a [`Handler`] per shard.
+//!
+//! A shard calls its handler on its own thread, one call at a time, so a handler has `&mut self` and
+//! no locks; what connections of different shards share goes through topics. All calls of one turn
+//! happen at one instant, and all that they send leaves when the turn ends. A handler must not
+//! block: every connection of the shard would wait. A handler that panics costs the connection it
+//! was called for Close 1011, and nobody else anything.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::net::SocketAddr;
+
+use tickwire_protocol::{CloseCode, Message, Request};
+
+use crate::context::Context;
+use crate::io::Key;
+
+/// An application on one shard.
+pub trait Handler: 'static {
+    /// What the application keeps for each connection. It lies in the shard's table, so a small one
+    /// makes idle connections cheap.
+    type State: 'static;
+
+    /// A request has come: upgrade it to a WebSocket, or answer it.
+    ///
+    /// When the answer is [`Answer::Upgrade`] the engine checks the rest of the opening handshake
+    /// (RFC 6455 §4.2.1) and refuses what does not conform.
+    fn request(&mut self, request: &Request<'_>, peer: SocketAddr) -> Answer<Self::State>;
+
+    /// A WebSocket is open. What is sent here follows the 101 answer.
+    fn open(&mut self, connection: &mut Context<'_, Self::State>) {
+        let _ = connection;
+    }
+
+    /// A whole message has come. It is lent: what is to be kept must be copied. It may be changed in
+    /// place, for parsers that do so.
+    fn message(&mut self, connection: &mut Context<'_, Self::State>, message: Message<'_>);
+
+    /// The time set by [`Context::set_timer`] has come.
+    fn timer(&mut self, connection: &mut Context<'_, Self::State>) {
+        let _ = connection;
+    }
+
+    /// The connection is so far behind the publications it subscribed to that some of them are gone,
+    /// or [`Publisher::close_lagging`](crate::Publisher::close_lagging) asked. Says how it goes on.
+    fn lagged(&mut self, connection: &mut Context<'_, Self::State>) -> Lagged {
+        let _ = connection;
+        Lagged::Close(CloseCode::POLICY_VIOLATION, "slow consumer")
+    }
+
+    /// The server shuts down: last words before the engine's Close 1001.
+    fn shutdown(&mut self, connection: &mut Context<'_, Self::State>) {
+        let _ = connection;
+    }
+
+    /// The WebSocket is over, once for each that was opened. Nothing sent here leaves any more.
+    fn close(&mut self, connection: &mut Context<'_, Self::State>, ended: Ended) {
+        let _ = (connection, ended);
+    }
+}
+
+/// The answer to a request.
+#[derive(Debug)]
+pub enum Answer<S> {
+    /// Make it a WebSocket.
+    Upgrade {
+        /// The application's state of the connection.
+        state: S,
+        /// The subprotocol to speak, one of those that the client offered; `None`: no word of it.
+        protocol: Option<&'static str>,
+    },
+    /// Answer it with HTTP and close the connection.
+    Http(Response),
+}
+
+/// An HTTP answer. The engine adds `Content-Length` and `Connection: close`, and leaves the body
+/// out where the request was `HEAD`.
+#[derive(Clone, Debug)]
+pub struct Response {
+    /// The status code, 200 to 599.
+    pub status: u16,
+    /// The value of `Content-Type`.
+    pub content_type: &'static str,
+    /// Further headers.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body.
+    pub body: Cow<'static, [u8]>,
+}
+
+impl Response {
+    /// A plain text answer; the text gets a line end.
+    #[must_use]
+    pub fn text(status: u16, body: impl fmt::Display) -> Self {
+        Self {
+            status,
+            content_type: "text/plain; charset=utf-8",
+            headers: Vec::new(),
+            body: format!("{body}\n").into_bytes().into(),
+        }
+    }
+
+    /// The same answer with one more header.
+    #[must_use]
+    pub fn with_header(mut self, name: &'static str, value: String) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// 404.
+    #[must_use]
+    pub fn not_found() -> Self {
+        Self::text(404, "there is nothing at this path")
+    }
+}
+
+/// How a connection that fell too far behind goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Lagged {
+    /// Close it with a code and a reason.
+    Close(CloseCode, &'static str),
+    /// Leave out what is gone and go on with what is still there.
+    Skip,
+}
+
+/// How a WebSocket ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Ended {
+    /// The peer sent a Close with this code; `None`: without a code (1005).
+    ByPeer(Option<CloseCode>),
+    /// We sent a Close with this code.
+    ByServer(CloseCode),
+    /// The connection went without a Close (1006).
+    Lost,
+}
+
+/// One connection of a server, for as long as it lasts; a later connection never has the same name.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ConnectionId {
+    shard: u16,
+    key: Key,
+}
+
+impl ConnectionId {
+    pub(crate) const fn new(shard: u16, key: Key) -> Self {
+        Self { shard, key }
+    }
+
+    /// The index of the shard that owns it.
+    #[must_use]
+    pub const fn shard(self) -> usize {
+        self.shard as usize
+    }
+
+    pub(crate) const fn key(self) -> Key {
+        self.key
+    }
+}
+
+impl fmt::Display for ConnectionId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}-{:x}-{:x}", self.shard, self.key.slot, self.key.generation)
+    }
+}
+
+impl fmt::Debug for ConnectionId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
+    }
+}

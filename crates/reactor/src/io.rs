@@ -1,0 +1,124 @@
+//! What a shard knows of the operating system: a back end that reports completions.
+//!
+//! A back end owns the sockets of one shard. The shard waits, then takes completions one by one;
+//! received bytes are lent for the length of one completion, from wherever the back end let the
+//! kernel put them, so a payload can be unmasked and read in place. Sends are handed over as a
+//! batch of borrowed slices and are over when the call returns, each with how many bytes the
+//! socket took: a readiness back end performs one system call each, a completion back end submits
+//! the batch at once. What a socket did not take stays with the shard, which is told by
+//! [`Completion::Writable`] when to try again.
+//!
+//! A connection is named by slot and generation, so a late event can never reach its slot's next
+//! owner.
+
+pub(crate) mod epoll;
+pub mod sim;
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+
+/// A connection of one shard: a slot, and which of the slot's successive owners is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Key {
+    /// The index in the shard's tables; dense, used again after the connection is gone.
+    pub slot: u32,
+    /// Differs for each connection that ever used the slot.
+    pub generation: u32,
+}
+
+impl Key {
+    /// The slot as an index.
+    pub(crate) const fn index(self) -> usize {
+        self.slot as usize
+    }
+}
+
+/// Something that happened, in the order in which the shard is to see it.
+#[derive(Debug)]
+pub enum Completion<'a> {
+    /// A connection was accepted and named.
+    Accepted {
+        /// Its name from now on.
+        key: Key,
+        /// Where it comes from.
+        peer: SocketAddr,
+    },
+    /// Bytes arrived. They may be changed in place and are gone when the next completion is taken.
+    Received {
+        /// Whose.
+        key: Key,
+        /// At least one byte.
+        bytes: &'a mut [u8],
+    },
+    /// The socket, which did not take all of an earlier send, has room again.
+    Writable {
+        /// Whose.
+        key: Key,
+    },
+    /// Nothing will be received any more: end of stream, or an error of the socket. The slot stays
+    /// taken until [`Backend::close`].
+    Ended {
+        /// Whose.
+        key: Key,
+        /// `None`: the peer ended its stream; else what went wrong.
+        error: Option<io::Error>,
+    },
+}
+
+/// One send of a batch: all that one connection gets in a turn, in up to two slices.
+#[derive(Clone, Copy, Debug)]
+pub struct Outgoing<'a> {
+    /// Whose.
+    pub key: Key,
+    /// What goes first; may be empty.
+    pub first: &'a [u8],
+    /// What follows; may be empty. Two slices, because what is shared by many connections must not
+    /// be copied behind what is this connection's own.
+    pub second: &'a [u8],
+}
+
+/// What became of one [`Outgoing`].
+#[derive(Debug)]
+pub enum Sent {
+    /// The socket took this many bytes, perhaps none; if not all, a [`Completion::Writable`] follows.
+    Taken(usize),
+    /// The socket is broken and takes nothing any more.
+    Broken(io::ErrorKind),
+}
+
+/// The operating system, or a simulation of it, under one shard.
+pub trait Backend {
+    /// Waits for completions, for at most `timeout` (`None`: until something happens). Returns at
+    /// once if some are at hand already.
+    ///
+    /// # Errors
+    /// Only if the back end itself is broken; the shard cannot go on.
+    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()>;
+
+    /// The next completion of this turn, `None` when the turn has had its share.
+    fn next(&mut self) -> Option<Completion<'_>>;
+
+    /// Sends each item of `batch` and appends what became of it to `results`, in the same order.
+    fn send<'a>(&mut self, batch: impl Iterator<Item = Outgoing<'a>>, results: &mut Vec<Sent>);
+
+    /// Stops receiving from a connection, so that TCP makes its peer wait.
+    fn pause(&mut self, key: Key);
+
+    /// Receives again after [`Backend::pause`].
+    fn resume(&mut self, key: Key);
+
+    /// Ends our half of the stream after what was sent; the peer sees the end, we still receive.
+    fn finish(&mut self, key: Key);
+
+    /// Gives the socket and its slot back. The key is dead from now on.
+    fn close(&mut self, key: Key);
+
+    /// Stops listening. Connections already accepted stay.
+    fn stop_accepting(&mut self);
+
+    /// The present time. The shard asks once per turn, after [`Backend::wait`].
+    fn now(&mut self) -> Timestamp;
+}

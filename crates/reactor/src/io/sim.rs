@@ -1,0 +1,460 @@
+//! The simulated back end: scripted sockets, virtual time, everything from one seed.
+//!
+//! A [`Simulation`] runs the same shards as a server does, on one thread and without the operating
+//! system. Its network is as unkind as a network may be: what a peer sends arrives in pieces cut
+//! anywhere, a send is taken in part or not at all, shards take their turns in any order. The same
+//! seed and the same calls give the same bytes, so whatever goes wrong can be run again. Time moves
+//! only by [`Simulation::advance`].
+//!
+//! It is public because an application's handlers are tested with it the same way.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use slab::Slab;
+
+use super::{Backend, Completion, Key, Outgoing, Sent};
+use crate::clock::Timestamp;
+use crate::handler::Handler;
+use crate::hub::{Hub, Publisher};
+use crate::limits::Limits;
+use crate::mailbox::{Mail, Mailbox, Wake};
+use crate::metrics::{Counters, Shared};
+use crate::server::ShardStart;
+use crate::shard::Shard;
+
+/// A server in a simulated world.
+pub struct Simulation<H: Handler> {
+    shards: Vec<Shard<H, Sim>>,
+    shared: Vec<Arc<Shared>>,
+    hub: Arc<Hub>,
+    world: Rc<RefCell<World>>,
+}
+
+/// A peer of the simulated server, by the order in which it connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Peer(usize);
+
+impl<H: Handler> fmt::Debug for Simulation<H> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Simulation").field("shards", &self.shards.len()).finish()
+    }
+}
+
+impl<H: Handler> Simulation<H> {
+    /// When a simulation begins: a fixed instant, so that two runs are the same.
+    pub const START: Timestamp = START;
+
+    /// A server of `shards` shards whose world is played from `seed`.
+    pub fn new(
+        seed: u64,
+        shards: usize,
+        limits: Limits,
+        handler: impl Fn(ShardStart) -> H,
+    ) -> Self {
+        let world = Rc::new(RefCell::new(World::new(seed, shards)));
+        let mailbox = || Mailbox::new(limits.mailbox_letters_max, Box::new(NeverAsleep));
+        let hub = Arc::new(Hub::new((0..shards).map(|_| mailbox()).collect()));
+        let shared: Vec<Arc<Shared>> = (0..shards).map(|_| Arc::default()).collect();
+        let shards = (0..shards)
+            .map(|index| {
+                let publisher = Publisher::new(Arc::clone(&hub));
+                let handler = handler(ShardStart { index, count: shards, publisher });
+                let backend = Sim { world: Rc::clone(&world), shard: index, ..Sim::default() };
+                let number = u16::try_from(index).expect("few shards");
+                let shared = Arc::clone(&shared[index]);
+                Shard::new(number, backend, handler, Arc::clone(&hub), limits, shared)
+            })
+            .collect();
+        Self { shards, shared, hub, world }
+    }
+
+    /// A handle that publishes. A full mailbox would never be emptied while it waits: a simulation
+    /// publishes less than a mailbox holds between two turns.
+    #[must_use]
+    pub fn publisher(&self) -> Publisher {
+        Publisher::new(Arc::clone(&self.hub))
+    }
+
+    /// A new peer connects, to a shard chosen by the seed. Its socket buffer holds 64 KB.
+    pub fn connect(&mut self) -> Peer {
+        self.world.borrow_mut().connect()
+    }
+
+    /// `peer` sends bytes.
+    pub fn send(&mut self, peer: Peer, bytes: &[u8]) {
+        self.world.borrow_mut().streams[peer.0].to_server.extend(bytes);
+    }
+
+    /// Takes what has arrived at `peer`, which makes room for more.
+    pub fn receive(&mut self, peer: Peer) -> Vec<u8> {
+        std::mem::take(&mut self.world.borrow_mut().streams[peer.0].to_peer)
+    }
+
+    /// How many bytes `peer` may have unread before the server's sends are refused.
+    pub fn set_window(&mut self, peer: Peer, bytes: usize) {
+        self.world.borrow_mut().streams[peer.0].window = bytes;
+    }
+
+    /// `peer` ends its half of the stream, behind what it has sent.
+    pub fn end(&mut self, peer: Peer) {
+        self.world.borrow_mut().streams[peer.0].peer_ended = true;
+    }
+
+    /// `peer` is gone at once: what is on its way in either direction is lost.
+    pub fn reset(&mut self, peer: Peer) {
+        let stream = &mut self.world.borrow_mut().streams[peer.0];
+        stream.reset = true;
+        stream.to_server.clear();
+        stream.to_peer.clear();
+    }
+
+    /// Whether the server has ended its half of the stream to `peer`, or closed it.
+    #[must_use]
+    pub fn is_ended(&self, peer: Peer) -> bool {
+        let stream = &self.world.borrow().streams[peer.0];
+        stream.server_ended || stream.closed
+    }
+
+    /// Whether the server has given the socket back.
+    #[must_use]
+    pub fn is_closed(&self, peer: Peer) -> bool {
+        self.world.borrow().streams[peer.0].closed
+    }
+
+    /// Every shard takes as many turns as the seed says, in the order that it says.
+    ///
+    /// # Errors
+    /// None: the simulated back end does not fail as a whole.
+    ///
+    /// # Panics
+    /// When an invariant of the engine is broken; that is what it is for.
+    pub fn turn(&mut self) {
+        for _ in 0..self.shards.len() {
+            let index = self.world.borrow_mut().random.below(self.shards.len());
+            if !self.shards[index].is_over() {
+                self.shards[index].turn(Some(Duration::ZERO)).expect("a simulation does not fail");
+            }
+        }
+    }
+
+    /// Turns until everything that can happen without time passing or a peer acting has happened.
+    pub fn settle(&mut self) {
+        let mut quiet = 0;
+        while quiet < 8 {
+            let before = self.progress();
+            for shard in self.shards.iter_mut().filter(|shard| !shard.is_over()) {
+                shard.turn(Some(Duration::ZERO)).expect("a simulation does not fail");
+            }
+            quiet = if self.progress() == before { quiet + 1 } else { 0 };
+        }
+    }
+
+    /// Time passes: deadlines are met in the turns that follow.
+    pub fn advance(&mut self, duration: Duration) {
+        let now = self.world.borrow().now.after(duration);
+        self.world.borrow_mut().now = now;
+    }
+
+    /// Begins the shutdown of all shards.
+    pub fn shutdown(&mut self) {
+        for mailbox in &self.hub.mailboxes {
+            self.hub.deliver(mailbox, Mail::Shutdown);
+        }
+    }
+
+    /// Whether the shutdown is complete.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.shards.iter().all(Shard::is_over)
+    }
+
+    /// The counters, summed over the shards.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.shared.iter().map(|shared| shared.load()).fold(Counters::default(), Counters::plus)
+    }
+
+    /// Everything that changes when something happens, in one number each.
+    fn progress(&self) -> (u64, Counters) {
+        let counters = Counters { turns: 0, sends: 0, short_sends: 0, ..self.counters() };
+        (self.world.borrow().events, counters)
+    }
+}
+
+/// A fixed instant.
+const START: Timestamp = Timestamp::new(1_000_000_000, 1_700_000_000_000_000_000);
+
+/// What all shards of a simulation share.
+struct World {
+    now: Timestamp,
+    random: Random,
+    streams: Vec<Stream>,
+    /// Peers that were not accepted yet, by shard.
+    queues: Vec<VecDeque<usize>>,
+    /// Completions that were reported.
+    events: u64,
+}
+
+/// Both directions between one peer and the server.
+struct Stream {
+    to_server: VecDeque<u8>,
+    to_peer: Vec<u8>,
+    window: usize,
+    peer_ended: bool,
+    reset: bool,
+    server_ended: bool,
+    closed: bool,
+}
+
+impl World {
+    fn new(seed: u64, shards: usize) -> Self {
+        Self {
+            now: START,
+            random: Random(seed),
+            streams: Vec::new(),
+            queues: vec![VecDeque::new(); shards],
+            events: 0,
+        }
+    }
+
+    fn connect(&mut self) -> Peer {
+        let peer = self.streams.len();
+        self.streams.push(Stream {
+            to_server: VecDeque::new(),
+            to_peer: Vec::new(),
+            window: 64 * 1024,
+            peer_ended: false,
+            reset: false,
+            server_ended: false,
+            closed: false,
+        });
+        let shard = self.random.below(self.queues.len());
+        self.queues[shard].push_back(peer);
+        Peer(peer)
+    }
+}
+
+/// One shard's back end.
+#[derive(Default)]
+pub(crate) struct Sim {
+    world: Rc<RefCell<World>>,
+    shard: usize,
+    sockets: Slab<Socket>,
+    generation: u32,
+    /// Slots still to be looked at in this turn.
+    left: Vec<usize>,
+    accepting: bool,
+    stopped: bool,
+    buffer: Vec<u8>,
+}
+
+struct Socket {
+    generation: u32,
+    stream: usize,
+    blocked: bool,
+    paused: bool,
+    /// The end of the peer's stream has been reported.
+    ended: bool,
+}
+
+impl Default for World {
+    fn default() -> Self {
+        Self::new(0, 0)
+    }
+}
+
+impl Sim {
+    /// The longest piece in which received bytes arrive at once.
+    const PIECE_BYTES_MAX: usize = 4 * 1024;
+
+    fn socket(&mut self, key: Key) -> Option<&mut Socket> {
+        self.sockets.get_mut(key.index()).filter(|it| it.generation == key.generation)
+    }
+
+    fn accept(&mut self) -> Option<Key> {
+        if self.stopped || !self.accepting {
+            return None;
+        }
+        let stream = self.world.borrow_mut().queues[self.shard].pop_front()?;
+        self.generation += 1;
+        let generation = self.generation;
+        let socket = Socket { generation, stream, blocked: false, paused: false, ended: false };
+        let slot = u32::try_from(self.sockets.insert(socket)).expect("few sockets");
+        Some(Key { slot, generation })
+    }
+}
+
+/// What there is to report of one socket.
+enum Found {
+    Writable,
+    Received,
+    Ended(Option<io::Error>),
+}
+
+/// The one place where a socket of the simulation is looked at: room first, then bytes, then ends.
+fn look(socket: &mut Socket, world: &mut World, buffer: &mut Vec<u8>) -> Option<Found> {
+    let stream = &mut world.streams[socket.stream];
+    if socket.ended {
+        return None;
+    }
+    if stream.reset {
+        socket.ended = true;
+        return Some(Found::Ended(Some(ErrorKind::ConnectionReset.into())));
+    }
+    if socket.blocked && stream.to_peer.len() < stream.window {
+        socket.blocked = false;
+        return Some(Found::Writable);
+    }
+    if socket.paused {
+        return None;
+    }
+    if !stream.to_server.is_empty() {
+        let most = stream.to_server.len().min(Sim::PIECE_BYTES_MAX);
+        let piece = 1 + world.random.skewed(most);
+        buffer.clear();
+        buffer.extend(stream.to_server.drain(..piece));
+        return Some(Found::Received);
+    }
+    if stream.peer_ended {
+        socket.ended = true;
+        return Some(Found::Ended(None));
+    }
+    None
+}
+
+impl Backend for Sim {
+    fn wait(&mut self, _timeout: Option<Duration>) -> io::Result<()> {
+        self.accepting = true;
+        self.left = self.sockets.iter().map(|(slot, _)| slot).collect();
+        let random = &mut self.world.borrow_mut().random;
+        for place in (1..self.left.len()).rev() {
+            self.left.swap(place, random.below(place + 1));
+        }
+        Ok(())
+    }
+
+    fn next(&mut self) -> Option<Completion<'_>> {
+        if let Some(key) = self.accept() {
+            self.world.borrow_mut().events += 1;
+            let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+            return Some(Completion::Accepted { key, peer });
+        }
+        while let Some(slot) = self.left.pop() {
+            let Some(socket) = self.sockets.get_mut(slot) else { continue };
+            let world = &mut *self.world.borrow_mut();
+            let Some(found) = look(socket, world, &mut self.buffer) else { continue };
+            world.events += 1;
+            let slot = u32::try_from(slot).expect("few sockets");
+            let key = Key { slot, generation: socket.generation };
+            return Some(match found {
+                Found::Writable => Completion::Writable { key },
+                Found::Received => Completion::Received { key, bytes: &mut self.buffer },
+                Found::Ended(error) => Completion::Ended { key, error },
+            });
+        }
+        None
+    }
+
+    fn send<'a>(&mut self, batch: impl Iterator<Item = Outgoing<'a>>, results: &mut Vec<Sent>) {
+        let world = Rc::clone(&self.world);
+        let world = &mut *world.borrow_mut();
+        for outgoing in batch {
+            let Some(socket) = self.socket(outgoing.key) else {
+                results.push(Sent::Broken(ErrorKind::NotConnected));
+                continue;
+            };
+            let stream = &mut world.streams[socket.stream];
+            if stream.reset {
+                results.push(Sent::Broken(ErrorKind::BrokenPipe));
+                continue;
+            }
+            assert!(!stream.server_ended, "nothing is sent after the end of the stream");
+            let length = outgoing.first.len() + outgoing.second.len();
+            let room = stream.window.saturating_sub(stream.to_peer.len());
+            let mut taken = length.min(room);
+            if taken > 0 && world.random.below(4) == 0 {
+                taken = world.random.skewed(taken + 1);
+            }
+            let stream = &mut world.streams[socket.stream];
+            stream.to_peer.extend(outgoing.first.iter().chain(outgoing.second).take(taken));
+            socket.blocked = taken < length;
+            results.push(Sent::Taken(taken));
+        }
+    }
+
+    fn pause(&mut self, key: Key) {
+        if let Some(socket) = self.socket(key) {
+            socket.paused = true;
+        }
+    }
+
+    fn resume(&mut self, key: Key) {
+        if let Some(socket) = self.socket(key) {
+            socket.paused = false;
+        }
+    }
+
+    fn finish(&mut self, key: Key) {
+        if let Some(stream) = self.socket(key).map(|socket| socket.stream) {
+            self.world.borrow_mut().streams[stream].server_ended = true;
+        }
+    }
+
+    fn close(&mut self, key: Key) {
+        if self.socket(key).is_some() {
+            let socket = self.sockets.remove(key.index());
+            self.world.borrow_mut().streams[socket.stream].closed = true;
+        }
+    }
+
+    fn stop_accepting(&mut self) {
+        self.stopped = true;
+    }
+
+    fn now(&mut self) -> Timestamp {
+        self.world.borrow().now
+    }
+}
+
+/// A simulated shard is given its turns; nobody has to wake it.
+struct NeverAsleep;
+
+impl Wake for NeverAsleep {
+    fn wake(&self) {}
+}
+
+/// SplitMix64: small, good enough for choosing where to cut, the same on every machine.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// 0 to `bound` - 1; 0 for an empty range.
+    #[expect(clippy::cast_possible_truncation, reason = "less than bound, which is a usize")]
+    fn below(&mut self, bound: usize) -> usize {
+        (self.next() % (bound.max(1) as u64)) as usize
+    }
+
+    /// As `below`, but small numbers are as likely as large ones: cuts in headers matter most.
+    fn skewed(&mut self, bound: usize) -> usize {
+        let most = 1 + self.below(bound);
+        match self.below(3) {
+            0 => bound.saturating_sub(1),
+            1 => self.below(most),
+            _ => self.below(most.min(16)),
+        }
+    }
+}

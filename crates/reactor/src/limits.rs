@@ -1,0 +1,116 @@
+//! Every maximum of the engine, its default, the reason, and what happens when it is reached.
+//!
+//! Those of one connection's protocol (request head, message size) are
+//! [`tickwire_protocol::Limits`], kept here as [`Limits::protocol`].
+
+use std::time::Duration;
+
+use tickwire_fanout::FanoutLimits;
+
+/// The engine's maxima. Start from [`Limits::default`] and change what the application needs.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Sizes within one connection's protocol.
+    pub protocol: tickwire_protocol::Limits,
+
+    /// Open connections per shard; a further one is answered `503` with `Retry-After` and closed.
+    /// 100,000 idle ones are half a gigabyte of kernel memory.
+    pub connections_max: usize,
+
+    /// From accepting a connection to its complete request head; then `408`. Slow senders of
+    /// headers are cut, however regularly their bytes come. 10 s.
+    pub handshake_timeout: Duration,
+
+    /// A connection that was silent for this long is sent a Ping. 20 s: shorter than what
+    /// middleboxes on the way usually forget a connection after.
+    pub ping_after: Duration,
+
+    /// A connection that stays silent for this long after that Ping is dropped. 20 s.
+    pub pong_timeout: Duration,
+
+    /// From our Close, or from the last byte of an answer, to the peer's end of the connection;
+    /// then it is dropped. 5 s: a peer that does not answer must not hold a descriptor.
+    pub close_timeout: Duration,
+
+    /// From the start of a shutdown until connections that did not take their Close are dropped.
+    pub shutdown_timeout: Duration,
+
+    /// Unsent bytes of one connection at which the shard stops receiving from it, until they are
+    /// fewer again: a peer that does not read its replies is not asked for more requests. 64 KB.
+    pub unsent_pause_bytes: usize,
+
+    /// Unsent bytes of one connection, sent by handlers to it alone, at which it is closed with 1008.
+    /// 1 MiB, and in any case room for two messages of the largest accepted size, so that an echo of
+    /// such a message is possible. Publications do not count: they are not copied per connection.
+    pub unsent_bytes_max: usize,
+
+    /// Letters in a shard's mailbox; a publisher then waits. Enough that a burst does not stop its
+    /// publisher in a shard's turn, and at most some megabytes of small messages.
+    pub mailbox_letters_max: usize,
+
+    /// Letters that a shard takes in one turn: replies do not wait for a long burst to be sent.
+    pub letters_per_turn_max: usize,
+
+    /// Publications that a shard retains for connections that lag. The oldest then goes, and who
+    /// still needed it is handed to [`Handler::lagged`](crate::Handler::lagged).
+    pub log_entries_max: usize,
+
+    /// The same as `log_entries_max` in bytes of encoded messages.
+    pub log_bytes_max: usize,
+}
+
+impl Limits {
+    /// The most that a shard gathers in a turn before it sends, so that what it gathered is still
+    /// in the cache when it is sent. Not a limit that a user meets.
+    pub(crate) const GATHER_BYTES: usize = 128 * 1024;
+
+    /// Sends that are handed to the back end at once: from 64 to 256 a completion back end gains
+    /// nothing more, and their results are still in the first-level cache.
+    pub(crate) const BATCH_SENDS: usize = 256;
+
+    /// What one lagging connection is given in one go when its socket has room again.
+    pub(crate) const CATCH_UP_BYTES: usize = 256 * 1024;
+
+    /// How often in a turn one connection that keeps taking all it is given is served again.
+    pub(crate) const CATCH_UPS_PER_TURN: usize = 4;
+
+    /// Unsent control frames of one connection; then the newest Pong replaces all older ones,
+    /// because a peer that does not read its Pongs must not make them pile up (RFC 6455 §5.5.3).
+    pub(crate) const UNSENT_CONTROL_BYTES_MAX: usize = 4 * 1024;
+
+    /// Those of the shard's publications.
+    pub(crate) fn fanout(&self) -> FanoutLimits {
+        let mut limits = FanoutLimits::default();
+        limits.log_entries_max = self.log_entries_max;
+        limits.log_bytes_max = self.log_bytes_max;
+        limits.owed_chunk_bytes = Self::CATCH_UP_BYTES;
+        limits
+    }
+
+    /// `unsent_bytes_max`, but never less than two of the largest messages with their headers.
+    pub(crate) fn unsent_max(&self) -> usize {
+        let message = usize::try_from(self.protocol.message_bytes_max).unwrap_or(usize::MAX / 4);
+        self.unsent_bytes_max.max(message.saturating_add(16).saturating_mul(2))
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            protocol: tickwire_protocol::Limits::default(),
+            connections_max: 100_000,
+            handshake_timeout: Duration::from_secs(10),
+            ping_after: Duration::from_secs(20),
+            pong_timeout: Duration::from_secs(20),
+            close_timeout: Duration::from_secs(5),
+            shutdown_timeout: Duration::from_secs(5),
+            unsent_pause_bytes: 64 * 1024,
+            unsent_bytes_max: 1024 * 1024,
+            mailbox_letters_max: 16_384,
+            letters_per_turn_max: 1_024,
+            log_entries_max: 65_536,
+            log_bytes_max: 16 * 1024 * 1024,
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! What a shard counts, and how others read it.
+//!
+//! A shard counts in plain integers and copies them once a turn to atomics that only it writes:
+//! nothing is shared on the way of a message.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+macro_rules! counters {
+    ($(#[doc = $doc:literal] $name:ident),* $(,)?) => {
+        /// The counters of one shard, or their sums over all. All but the three `*_now` only grow.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub struct Counters {
+            $(#[doc = $doc] pub $name: u64,)*
+        }
+
+        impl Counters {
+            /// The sum of two shards' counters.
+            #[must_use]
+            pub const fn plus(self, other: Self) -> Self {
+                Self { $($name: self.$name + other.$name,)* }
+            }
+
+            /// Each counter with its name and what it counts, for exporters.
+            pub fn each(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
+                [$((stringify!($name), $doc, self.$name)),*].into_iter()
+            }
+        }
+
+        /// The same counters where other threads can read them.
+        #[derive(Debug, Default)]
+        pub(crate) struct Shared {
+            $($name: AtomicU64,)*
+        }
+
+        impl Shared {
+            /// The shard's own thread only.
+            pub(crate) fn store(&self, counters: &Counters) {
+                $(self.$name.store(counters.$name, Ordering::Relaxed);)*
+            }
+
+            pub(crate) fn load(&self) -> Counters {
+                Counters { $($name: self.$name.load(Ordering::Relaxed),)* }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Connections open now, with those that are still in their handshake or closing.
+    connections_now,
+    /// Connections that lag behind the publications now.
+    lagging_now,
+    /// Publications retained for connections that lag now.
+    retained_now,
+    /// Connections accepted.
+    accepted,
+    /// WebSocket handshakes completed.
+    upgraded,
+    /// Requests answered with HTTP by the application.
+    answered,
+    /// Requests and connections refused by the engine.
+    refused,
+    /// Connections ended by the peer's Close or the answer to ours.
+    closed,
+    /// Connections ended by us because the peer broke the protocol.
+    failed,
+    /// Connections that went without a Close.
+    lost,
+    /// Handler calls that panicked; each cost its own connection.
+    panicked,
+    /// Bytes received.
+    received_bytes,
+    /// Messages received.
+    received_messages,
+    /// Bytes sent.
+    sent_bytes,
+    /// Messages sent by handlers to one connection.
+    sent_messages,
+    /// Sends handed to the operating system.
+    sends,
+    /// Sends that a socket did not take whole.
+    short_sends,
+    /// Publications taken from the mailbox.
+    publications,
+    /// Runs of publications given to connections that were up to date, one per connection and turn.
+    runs,
+    /// Connections that fell behind further than the shard retains.
+    overruns,
+    /// Turns of the loop.
+    turns,
+}
+
+/// A reading of a server's counters.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    /// One entry per shard, in order.
+    pub shards: Vec<Counters>,
+}
+
+impl Metrics {
+    /// The counters summed over the shards.
+    #[must_use]
+    pub fn total(&self) -> Counters {
+        self.shards.iter().copied().fold(Counters::default(), Counters::plus)
+    }
+}

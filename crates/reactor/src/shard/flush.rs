@@ -1,0 +1,238 @@
+//! The end of a turn: everything that was gathered or published leaves, once per connection.
+//!
+//! A batch item is what a connection's own bytes and its run of publications are in this turn, two
+//! borrowed slices. What a socket does not take becomes the connection's unsent rest, or, for
+//! publications, a cursor. Connections that were behind are served when their socket has room.
+
+use tickwire_fanout::{Due, Settled};
+
+use super::{Shard, ended, lagged};
+use crate::connection::{Inbound, Link, Stage};
+use crate::handler::Handler;
+use crate::io::{Backend, Key, Outgoing, Sent};
+use crate::limits::Limits;
+use crate::outbound::{Segment, Unsent};
+
+/// Vectors that are used again in each flush.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    batch: Vec<Item>,
+    results: Vec<Sent>,
+    /// What one lagging connection is given.
+    line: Vec<u8>,
+}
+
+/// One send of this turn.
+#[derive(Clone, Copy, Debug)]
+struct Item {
+    key: Key,
+    own: Segment,
+    /// The publications that go with it.
+    due: Option<Due>,
+}
+
+impl<H: Handler, B: Backend> Shard<H, B> {
+    /// Sends everything, and ends the connections that are over.
+    pub(super) fn flush(&mut self) {
+        self.local.fanout.seal();
+        let mut from = 0;
+        while from < self.local.fanout.due().len() {
+            from = self.batch_published(from);
+            self.send_batch();
+        }
+        self.flush_own();
+        self.catch_up();
+        self.local.fanout.end_turn();
+        self.overruns();
+        // What a handler had to say to that.
+        self.flush_own();
+        self.conclude();
+    }
+
+    /// Sends only what connections were sent by handlers and protocol, to keep the gathered bytes few.
+    pub(super) fn flush_own(&mut self) {
+        self.batch_own();
+        self.send_batch();
+        self.local.gather.clear();
+    }
+
+    /// An item for each of the connections that are owed publications from place `from` on, with
+    /// its own bytes in front; gives the place where the next batch begins.
+    fn batch_published(&mut self, from: usize) -> usize {
+        let local = &mut self.local;
+        let end = local.fanout.compose(from, Limits::BATCH_SENDS);
+        for index in from..end {
+            let due = local.fanout.due()[index];
+            let link = &mut local.links[due.slot as usize];
+            if link.is_blocked() {
+                local.fanout.hold(due);
+                continue;
+            }
+            let own = std::mem::take(&mut link.segment);
+            link.sent = local.tick;
+            self.flush.batch.push(Item { key: link.key(due.slot), own, due: Some(due) });
+        }
+        end
+    }
+
+    /// An item for each connection that has only bytes of its own.
+    fn batch_own(&mut self) {
+        for slot in self.local.gather.slots() {
+            let link = &mut self.local.links[*slot as usize];
+            let own = std::mem::take(&mut link.segment);
+            if !own.is_empty() {
+                self.flush.batch.push(Item { key: link.key(*slot), own, due: None });
+            }
+        }
+    }
+
+    fn send_batch(&mut self) {
+        if self.flush.batch.is_empty() {
+            return;
+        }
+        let mut scratch = std::mem::take(&mut self.flush);
+        let (gather, fanout) = (&self.local.gather, &self.local.fanout);
+        let outgoing = scratch.batch.iter().map(|item| Outgoing {
+            key: item.key,
+            first: gather.get(item.own),
+            second: item.due.map_or(&[], |due| fanout.run(due.run)),
+        });
+        self.backend.send(outgoing, &mut scratch.results);
+        self.local.counters.sends += scratch.batch.len() as u64;
+        for (item, sent) in scratch.batch.drain(..).zip(scratch.results.drain(..)) {
+            self.settle(&item, &sent);
+        }
+        self.flush = scratch;
+    }
+
+    fn settle(&mut self, item: &Item, sent: &Sent) {
+        let local = &mut self.local;
+        let taken = match sent {
+            Sent::Taken(taken) => *taken,
+            Sent::Broken(_) => {
+                if let Some(due) = item.due {
+                    local.fanout.hold(due);
+                }
+                return ended(local, &mut self.handler, item.key, true);
+            }
+        };
+        local.counters.sent_bytes += taken as u64;
+        let own = item.own.len();
+        let mut rest = &local.gather.get(item.own)[taken.min(own)..];
+        let mut whole = rest.is_empty();
+        if let Some(due) = item.due {
+            local.counters.runs += 1;
+            let settled = local.fanout.settle(due, taken.saturating_sub(own));
+            if let Settled::Lagging { rest: cut } = settled {
+                whole = false;
+                if rest.is_empty() {
+                    rest = cut;
+                }
+            }
+        }
+        if !whole {
+            local.counters.short_sends += 1;
+            local.links[item.key.index()].unsent = Some(Box::new(Unsent::rest_of(rest)));
+        }
+    }
+
+    /// Serves the connections whose sockets have room again.
+    fn catch_up(&mut self) {
+        let mut writable = std::mem::take(&mut self.local.writable);
+        writable.retain(|key| {
+            self.local.link(*key).is_some_and(|link| link.is_blocked()) && self.catch_up_one(*key)
+        });
+        self.local.writable = writable;
+    }
+
+    /// Gives one connection what it can take; `true`: it takes more than its share of this turn.
+    fn catch_up_one(&mut self, key: Key) -> bool {
+        for _ in 0..Limits::CATCH_UPS_PER_TURN {
+            let local = &mut self.local;
+            let line = &mut self.flush.line;
+            line.clear();
+            let Some(unsent) = &mut local.links[key.index()].unsent else { return false };
+            unsent.take(line);
+            let own = line.len();
+            local.fanout.owed(key.slot, line);
+            if line.is_empty() {
+                local.fanout.settle_owed(key.slot, 0);
+                self.unblock(key);
+                return false;
+            }
+            let outgoing = Outgoing { key, first: line, second: &[] };
+            self.backend.send(std::iter::once(outgoing), &mut self.flush.results);
+            local.counters.sends += 1;
+            let Some(Sent::Taken(taken)) = self.flush.results.pop() else {
+                ended(local, &mut self.handler, key, true);
+                return false;
+            };
+            local.counters.sent_bytes += taken as u64;
+            let link = &mut local.links[key.index()];
+            link.sent = local.tick;
+            let own_rest = &line[taken.min(own)..own];
+            let rest = match local.fanout.settle_owed(key.slot, taken.saturating_sub(own)) {
+                Settled::Lagging { rest } if own_rest.is_empty() => rest,
+                _ => own_rest,
+            };
+            if let Some(unsent) = &mut link.unsent {
+                unsent.put_back(rest);
+            }
+            if taken < line.len() {
+                local.counters.short_sends += 1;
+                return false;
+            }
+        }
+        true
+    }
+
+    /// The connection has got everything: it needs nothing of its own any more.
+    fn unblock(&mut self, key: Key) {
+        let link = &mut self.local.links[key.index()];
+        link.unsent = None;
+        if std::mem::take(&mut link.paused) {
+            self.backend.resume(key);
+        }
+        if matches!(link.stage, Stage::Finishing | Stage::Ending) {
+            self.local.ending.push(key);
+        }
+    }
+
+    /// Asks the handler about connections that fell out of what the shard retains.
+    fn overruns(&mut self) {
+        while let Some(overrun) = self.local.fanout.next_overrun() {
+            let key = self.local.links[overrun.slot as usize].key(overrun.slot);
+            lagged(&mut self.local, &mut self.handler, &mut self.inbound, key);
+        }
+    }
+
+    /// Carries out what the back end must do for connections that end or do not read.
+    fn conclude(&mut self) {
+        while let Some(key) = self.local.pausing.pop() {
+            if self.local.link(key).is_some_and(|link| link.paused) {
+                self.backend.pause(key);
+            }
+        }
+        let mut ending = std::mem::take(&mut self.local.ending);
+        for key in ending.drain(..) {
+            let Some(link) = self.local.link(key) else { continue };
+            if link.is_blocked() {
+                continue;
+            }
+            match link.stage {
+                Stage::Ending => self.vacate(key),
+                Stage::Finishing => self.backend.finish(key),
+                Stage::Vacant | Stage::Handshake | Stage::Open | Stage::Closing => {}
+            }
+        }
+        self.local.ending = ending;
+    }
+
+    fn vacate(&mut self, key: Key) {
+        self.backend.close(key);
+        self.inbound[key.index()] = Inbound::Vacant;
+        self.local.unsubscribe_all(key.slot);
+        self.local.links[key.index()] = Link::vacant();
+        self.local.counters.connections_now -= 1;
+    }
+}

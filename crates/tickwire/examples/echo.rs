@@ -1,0 +1,69 @@
+//! Echoes every message to its sender: what echo benchmarks and conformance suites run against.
+//!
+//! `cargo run --release --example echo -p tickwire -- --listen 127.0.0.1:9002`
+
+use std::error::Error;
+use std::net::SocketAddr;
+
+use clap::Parser;
+use tickwire::{
+    Answer, BackendChoice, Config, Context, Handler, Message, Request, Response, Server,
+};
+
+/// Echoes every WebSocket message to its sender.
+#[derive(Parser)]
+struct Arguments {
+    /// Address and port to listen on; port 0 lets the system choose.
+    #[arg(long, default_value = "127.0.0.1:9002")]
+    listen: SocketAddr,
+    /// Event loops, each on a thread of its own; 0: one for each core.
+    #[arg(long, default_value_t = 0)]
+    shards: usize,
+    /// What to wait for events with: auto, epoll or io_uring.
+    #[arg(long, default_value = "auto")]
+    backend: BackendChoice,
+    /// The longest message to accept, in bytes.
+    #[arg(long, default_value_t = 1024 * 1024)]
+    max_message: u64,
+    /// A subprotocol that is known; may be given several times, the most preferred first.
+    #[arg(long = "protocol")]
+    protocols: Vec<String>,
+}
+
+struct Echo {
+    protocols: Vec<&'static str>,
+}
+
+impl Handler for Echo {
+    type State = ();
+
+    fn request(&mut self, request: &Request<'_>, _peer: SocketAddr) -> Answer<()> {
+        if !request.wants_upgrade() {
+            return Answer::Http(
+                Response::text(426, "this is a WebSocket echo server")
+                    .with_header("Upgrade", "websocket".to_owned()),
+            );
+        }
+        let protocol = request.choose_protocol(&self.protocols);
+        Answer::Upgrade { state: (), protocol }
+    }
+
+    fn message(&mut self, connection: &mut Context<'_, ()>, message: Message<'_>) {
+        connection.send(message.kind, message.payload);
+    }
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments = Arguments::parse();
+    let mut config = Config::new(arguments.listen);
+    config.shards = arguments.shards;
+    config.backend = arguments.backend;
+    config.limits.protocol.message_bytes_max = arguments.max_message;
+    // Subprotocols live as long as the program.
+    let protocols: Vec<&'static str> =
+        arguments.protocols.into_iter().map(|name| &*name.leak()).collect();
+    let server = Server::bind(&config)?.start(move |_| Echo { protocols: protocols.clone() })?;
+    println!("echo at ws://{}/", server.local_addr());
+    server.join()?;
+    Ok(())
+}
