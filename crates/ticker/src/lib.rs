@@ -2,6 +2,7 @@
 
 pub mod allowance;
 pub mod event;
+pub mod feed;
 pub mod instrument;
 pub mod market;
 pub mod reply;
@@ -10,3 +11,12 @@ pub mod session;
 mod timestamp;
 
 pub use timestamp::Timestamp;
+
+/// The folder of recorded events that tests replay: `TICKWIRE_DATA`, or `../shared/data` beside
+/// the workspace; `None` where there is none.
+#[cfg(test)]
+fn recorded_data() -> Option<std::path::PathBuf> {
+    let beside = || concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data").into();
+    let folder = std::env::var_os("TICKWIRE_DATA").unwrap_or_else(beside);
+    Some(std::path::PathBuf::from(folder)).filter(|folder| folder.is_dir())
+}
