@@ -120,7 +120,7 @@ impl<'a, S> Context<'a, S> {
     ///
     /// # Errors
     /// [`Full`] when a shard's mailbox has no room; nothing was published.
-    pub fn publish(&mut self, topic: &Topic, kind: Kind, payload: &[u8]) -> Result<u64, Full> {
+    pub fn publish(&self, topic: &Topic, kind: Kind, payload: &[u8]) -> Result<u64, Full> {
         self.publish_to(topic, kind, payload, None)
     }
 
@@ -129,7 +129,7 @@ impl<'a, S> Context<'a, S> {
     /// # Errors
     /// As [`Context::publish`].
     pub fn publish_to_others(
-        &mut self,
+        &self,
         topic: &Topic,
         kind: Kind,
         payload: &[u8],
@@ -139,7 +139,7 @@ impl<'a, S> Context<'a, S> {
     }
 
     fn publish_to(
-        &mut self,
+        &self,
         topic: &Topic,
         kind: Kind,
         payload: &[u8],

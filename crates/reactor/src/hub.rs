@@ -327,7 +327,7 @@ impl Hub {
         topic: &Topic,
         kind: Kind,
         exclude: Option<(usize, Key)>,
-        write: &mut dyn FnMut(u64, &mut Vec<u8>, &mut Vec<u8>),
+        write: Write<'_>,
     ) -> Result<u64, Full> {
         let state = &mut *topic.lock();
         let room = Reservation::of(&self.mailboxes, &state.interested)?;
@@ -364,6 +364,9 @@ impl Hub {
         }
     }
 }
+
+/// Makes a message and, if it wants, a new retained value of a sequence number.
+type Write<'a> = &'a mut dyn FnMut(u64, &mut Vec<u8>, &mut Vec<u8>);
 
 /// Room for one letter in several mailboxes, given back when it is dropped unused.
 struct Reservation<'a> {

@@ -81,11 +81,11 @@ impl Limits {
 
     /// Those of the shard's publications.
     pub(crate) fn fanout(&self) -> FanoutLimits {
-        let mut limits = FanoutLimits::default();
-        limits.log_entries_max = self.log_entries_max;
-        limits.log_bytes_max = self.log_bytes_max;
-        limits.owed_chunk_bytes = Self::CATCH_UP_BYTES;
-        limits
+        FanoutLimits {
+            log_entries_max: self.log_entries_max,
+            log_bytes_max: self.log_bytes_max,
+            owed_chunk_bytes: Self::CATCH_UP_BYTES,
+        }
     }
 
     /// `unsent_bytes_max`, but never less than two of the largest messages with their headers.

@@ -6,6 +6,8 @@
 //!
 //! `cargo run --release --example broadcast -p tickwire -- --size 125 --rate 100`
 
+#![expect(clippy::print_stdout, reason = "it prints its address")]
+
 use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};

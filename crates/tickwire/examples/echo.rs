@@ -2,6 +2,8 @@
 //!
 //! `cargo run --release --example echo -p tickwire -- --listen 127.0.0.1:9002`
 
+#![expect(clippy::print_stdout, reason = "it prints its address")]
+
 use std::error::Error;
 use std::net::SocketAddr;
 
