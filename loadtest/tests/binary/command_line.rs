@@ -1,0 +1,103 @@
+//! What a user meets: usage errors, files, signals, limits.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::run::binary;
+use crate::server::answering;
+
+#[test]
+fn what_cannot_be_done_is_explained_with_exit_code_2() {
+    let cases: [(&str, &str); 9] = [
+        ("echo", "<URL>"),
+        ("echo wss://127.0.0.1/", "wss:// is not supported"),
+        ("echo http://127.0.0.1/", "ws://host[:port][/path]"),
+        ("echo ws://nowhere.invalid/", "has no address"),
+        ("echo ws://127.0.0.1/ --duration 10", "unit"),
+        ("echo ws://127.0.0.1/ --connections 0", "1..="),
+        ("fanout ws://127.0.0.1/ --size 20", "--size"),
+        ("fanout ws://127.0.0.1/ --json /nowhere/report.json", "/nowhere/report.json"),
+        ("fanout ws://127.0.0.1/ --header Host\u{e9}:x", "handshake cannot be written"),
+    ];
+    for (arguments, words) in cases {
+        let output = binary().args(arguments.split(' ')).output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(error.contains(words), "{arguments}: {error}");
+        assert_eq!(output.status.code(), Some(2), "{arguments}: {error}");
+    }
+}
+
+#[test]
+fn a_limit_of_open_files_is_raised_or_explained() {
+    let limited = |limits: &str, connections: &str| {
+        let address = answering(|socket, _, message| socket.send(message));
+        let script = format!("{limits}; exec \"$0\" \"$@\"");
+        Command::new("sh")
+            .args(["-c", &script, env!("CARGO_BIN_EXE_tickwire-load"), "echo"])
+            .args([&format!("ws://{address}/"), "--duration", "50ms", "-c", connections])
+            .output()
+            .unwrap()
+    };
+    let raised = limited("ulimit -Sn 20", "100");
+    assert_eq!(raised.status.code(), Some(0), "{raised:?}");
+
+    let refused = limited("ulimit -n 164", "101");
+    let error = String::from_utf8(refused.stderr).unwrap();
+    assert!(error.contains("use at most 100 --connections"), "{error}");
+    assert_eq!(refused.status.code(), Some(2));
+}
+
+#[test]
+fn an_interrupt_ends_the_run_and_it_is_reported() {
+    let address = answering(|socket, _, message| socket.send(message));
+    let mut child = binary()
+        .args(["echo", &format!("ws://{address}/"), "-c", "2", "--duration", "1h"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut progress = BufReader::new(child.stderr.take().unwrap()).lines();
+    let line = progress.find_map(|line| Some(line.unwrap()).filter(|it| it.contains("running")));
+    let line = line.unwrap();
+    assert!(line.contains("messages/s") && line.contains("p99"), "{line}");
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let mut table = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut table).unwrap();
+    assert!(table.contains("(interrupted)") && table.contains("errors       none"), "{table}");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn the_report_in_a_file_says_what_was_done() {
+    let address = answering(|socket, _, message| socket.send(message));
+    let file = std::env::temp_dir().join(format!("tickwire-load-{}.json", address.port()));
+    let output = binary()
+        .args(["echo", &format!("ws://{address}/path?query"), "-c", "2", "--duration", "100ms"])
+        .args(["--size", "33", "--depth", "2", "--json", file.to_str().unwrap()])
+        .output()
+        .unwrap();
+    let table = String::from_utf8(output.stdout).unwrap();
+    let report: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    std::fs::remove_file(file).unwrap();
+    assert_eq!((&report["schema"], &report["scenario"]), (&1.into(), &"echo".into()));
+    let config = &report["config"];
+    assert_eq!(config["url"], format!("ws://{address}/path?query"));
+    for (name, value) in [("connections", 2), ("size_bytes", 33), ("depth", 2)] {
+        assert_eq!(config[name], value, "{name}");
+    }
+    let result = &report["result"];
+    let messages = result["messages"].as_u64().unwrap();
+    assert_eq!(result["payload_bytes"], messages * 33);
+    let rate = result["messages_per_second"].as_f64().unwrap();
+    let seconds = result["duration_seconds"].as_f64().unwrap();
+    assert!((0.1..5.0).contains(&seconds), "{seconds}");
+    assert!((rate * seconds / messages as f64 - 1.0).abs() < 1e-6, "{rate} × {seconds}");
+    let share = result["client_cpu"]["core_share"].as_f64().unwrap();
+    assert!(share > 0.0 && share <= 1.1, "{share}");
+    for row in ["echo", "connections", "throughput", "latency", "client CPU", "errors"] {
+        assert!(table.lines().any(|line| line.starts_with(row)), "{row}: {table}");
+    }
+}
