@@ -142,7 +142,7 @@ impl ClientHandshake {
             .map_err(|_| ClientError::NotHttp)?;
         match (parsed.version, parsed.code) {
             (Some(1), Some(101)) => {}
-            (Some(_), Some(status)) => return Err(ClientError::Status(status)),
+            (Some(_), Some(status)) if status != 101 => return Err(ClientError::Status(status)),
             _ => return Err(ClientError::NotHttp),
         }
         check_answer(Fields::of_head(head), &self.key, &self.offered).map(Some)
