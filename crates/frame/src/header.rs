@@ -213,8 +213,8 @@ pub(crate) struct Glance {
     pub(crate) opcode: OpCode,
     /// The key, or zeros where the role has none: XOR with those changes nothing.
     pub(crate) key: Key,
-    pub(crate) payload_len: u16,
-    pub(crate) header_len: u8,
+    pub(crate) payload_len: usize,
+    pub(crate) header_len: usize,
 }
 
 impl Glance {
@@ -224,30 +224,78 @@ impl Glance {
     /// Eight bytes hold every masked header of the two short forms, so one load serves them all.
     #[inline(always)]
     pub(crate) fn decode(bytes: [u8; 8], rules: Rules) -> Option<Self> {
-        let [first, second, high, low, key_a, key_b, key_c, key_d] = bytes;
-        let opcode = check_first_byte(first, rules).ok()?;
-        check_second_byte(second, opcode, rules).ok()?;
-        let (payload_len, length_end, key) = match second & LENGTH {
-            LENGTH_64 => return None,
-            LENGTH_16 => (u16::from_be_bytes([high, low]), 4, [key_a, key_b, key_c, key_d]),
-            short => (u16::from(short), 2, [high, low, key_a, key_b]),
-        };
-        if length_end == 4 && payload_len < LENGTH_16_MIN {
+        let word = u64::from_le_bytes(bytes);
+        let [first, second, ..] = bytes;
+        let legal = if rules.rsv1 { LEGAL_FIRST_BYTES_RSV1 } else { LEGAL_FIRST_BYTES };
+        let masked = second & MASKED != 0;
+        if !is_in_set(legal, first) || masked != matches!(rules.role, Role::Server) {
             return None;
         }
+        let (payload_len, length_end, after_length) = match second & LENGTH {
+            LENGTH_16 => {
+                let payload_len = u16::from_be_bytes([bytes[2], bytes[3]]);
+                if payload_len < LENGTH_16_MIN || first & CONTROL != 0 {
+                    return None;
+                }
+                (usize::from(payload_len), 4, word >> 32)
+            }
+            LENGTH_64 => return None,
+            short => (usize::from(short), 2, word >> 16),
+        };
+        #[expect(clippy::cast_possible_truncation, reason = "the key is the next four bytes")]
         let (key, header_len) = match rules.role {
-            Role::Server => (key, length_end + 4),
+            Role::Server => ((after_length as u32).to_le_bytes(), length_end + 4),
             Role::Client => ([0; 4], length_end),
         };
         let fin = first & FIN != 0;
         let rsv1 = first & RSV1 != 0;
+        let opcode = OPCODES[usize::from(first & OPCODE)];
         Some(Self { fin, rsv1, opcode, key, payload_len, header_len })
     }
 }
 
-/// Holds the first byte against RFC 6455 section 5.2 and returns its opcode.
+/// Every first byte that [`check_first_byte`] lets pass, as a set for [`is_in_set`]: without and with
+/// permessage-deflate.
+const LEGAL_FIRST_BYTES: u64 = legal_first_bytes(Rules { role: Role::Server, rsv1: false });
+const LEGAL_FIRST_BYTES_RSV1: u64 = legal_first_bytes(Rules { role: Role::Server, rsv1: true });
+
+const fn legal_first_bytes(rules: Rules) -> u64 {
+    let mut set = 0;
+    let mut first = 0;
+    while first < u8::MAX {
+        if check_first_byte(first, rules).is_ok() {
+            set |= 1 << first.rotate_left(2);
+        }
+        first += 1;
+    }
+    set
+}
+
+/// Whether a set of first bytes holds `first`.
+///
+/// Rotated by two, RSV2 and RSV3 are on top, and a byte that has either is 64 or more: out of any
+/// set. Below, FIN, RSV1 and the opcode number the bits of a word.
 #[inline(always)]
-fn check_first_byte(first: u8, rules: Rules) -> Result<OpCode, FrameError> {
+const fn is_in_set(set: u64, first: u8) -> bool {
+    let bit = first.rotate_left(2);
+    bit < 64 && set >> bit & 1 != 0
+}
+
+/// Opcodes by the low four bits of a first byte; where none is, the byte is in no set.
+const OPCODES: [OpCode; 16] = {
+    let mut opcodes = [OpCode::Continuation; 16];
+    let mut bits = 0;
+    while bits < 16 {
+        if let Some(opcode) = OpCode::from_first_byte(bits) {
+            opcodes[bits as usize] = opcode;
+        }
+        bits += 1;
+    }
+    opcodes
+};
+
+/// Holds the first byte against RFC 6455 section 5.2 and returns its opcode.
+const fn check_first_byte(first: u8, rules: Rules) -> Result<OpCode, FrameError> {
     if first & (RSV2 | RSV3) != 0 {
         return Err(FrameError::ReservedBits);
     }
@@ -266,7 +314,6 @@ fn check_first_byte(first: u8, rules: Rules) -> Result<OpCode, FrameError> {
 }
 
 /// Holds the second byte against RFC 6455 sections 5.1 (mask) and 5.5 (length of control frames).
-#[inline(always)]
 fn check_second_byte(second: u8, opcode: OpCode, rules: Rules) -> Result<(), FrameError> {
     match (rules.role, second & MASKED != 0) {
         (Role::Server, false) => return Err(FrameError::MaskMissing),

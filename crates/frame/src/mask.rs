@@ -11,6 +11,10 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod scalar;
 #[cfg(target_arch = "x86_64")]
 mod sse2;
@@ -69,18 +73,16 @@ impl Kernel {
         Self::ALL.into_iter().filter(|kernel| kernel.is_available())
     }
 
-    /// The kernel that [`apply`] uses for all but small payloads.
+    /// The kernel that [`apply`](self::apply) uses for long payloads; for shorter ones it may choose
+    /// another that is faster there.
     #[must_use]
     pub fn best() -> Self {
-        if Self::Neon.is_available() {
-            Self::Neon
-        } else if Self::Avx2.is_available() {
-            Self::Avx2
-        } else if Self::Sse2.is_available() {
-            Self::Sse2
-        } else {
-            Self::Scalar
+        #[cfg(target_arch = "x86_64")]
+        if has_fast_avx512::get() {
+            return Self::Avx512;
         }
+        let best_first = [Self::Avx2, Self::Sse2, Self::Neon];
+        best_first.into_iter().find(|kernel| kernel.is_available()).unwrap_or(Self::Scalar)
     }
 
     /// Whether this CPU can run the kernel.
@@ -88,11 +90,14 @@ impl Kernel {
     pub fn is_available(self) -> bool {
         match self {
             Self::Scalar => true,
-            #[cfg(target_arch = "x86_64")]
-            Self::Sse2 => true,
+            Self::Sse2 => cfg!(target_arch = "x86_64"),
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => has_avx2::get(),
-            _ => false,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => has_avx512::get(),
+            #[cfg(not(target_arch = "x86_64"))]
+            Self::Avx2 | Self::Avx512 => false,
+            Self::Neon => cfg!(target_arch = "aarch64"),
         }
     }
 
@@ -111,20 +116,45 @@ impl Kernel {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the assertion above has found AVX2 on this CPU.
             Self::Avx2 => unsafe { avx2::apply(key, payload) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the assertion above has found AVX2, AVX-512 F and BW on this CPU.
+            Self::Avx512 => unsafe { avx512::apply(key, payload) },
+            #[cfg(target_arch = "aarch64")]
+            // SAFETY: every AArch64 CPU has NEON.
+            Self::Neon => unsafe { neon::apply(key, payload) },
             _ => scalar::apply(key, payload),
         }
     }
 }
 
+// What CPUs differ in, asked once and kept in a byte each.
 #[cfg(target_arch = "x86_64")]
 cpufeatures::new!(has_avx2, "avx2");
+#[cfg(target_arch = "x86_64")]
+cpufeatures::new!(has_avx512, "avx2", "avx512f", "avx512bw");
+// VBMI2 itself is not used. It came with the first CPUs that do not lower their clock for vectors of
+// 64 bytes (Ice Lake, Zen 4); on older ones a server would pay for them in all its other code.
+#[cfg(target_arch = "x86_64")]
+cpufeatures::new!(has_fast_avx512, "avx2", "avx512f", "avx512bw", "avx512vbmi2");
 
+/// Shortest payload for which [`apply`] takes AVX-512.
+///
+/// Measured on Sapphire Rapids, consecutive frames in 16 KB, ns a frame, AVX2 and AVX-512: 2.6 and
+/// 2.5 at 125 bytes, 4.4 and 3.9 at 200, 5.6 and 4.8 at 300, 11.5 and 9.4 at 1000, 38 and 28 at 4000.
+#[cfg(target_arch = "x86_64")]
+const AVX512_MIN: usize = 129;
+
+// Branches on a byte that never changes rather than a pointer to the kernel: they are predicted, and
+// the small payloads that most frames have need no call at all.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 fn dispatch(key: Key, payload: &mut [u8]) -> bool {
     if payload.len() <= sse2::SHORT_MAX {
         // SAFETY: every x86-64 CPU has SSE2.
         unsafe { sse2::short(key, payload) }
+    } else if payload.len() >= AVX512_MIN && has_fast_avx512::get() {
+        // SAFETY: AVX2, AVX-512 F and BW were found on this CPU.
+        unsafe { avx512::apply(key, payload) }
     } else if has_avx2::get() {
         // SAFETY: AVX2 was found on this CPU.
         unsafe { avx2::apply(key, payload) }
@@ -134,8 +164,34 @@ fn dispatch(key: Key, payload: &mut [u8]) -> bool {
     }
 }
 
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(target_arch = "aarch64")]
 #[inline(always)]
 fn dispatch(key: Key, payload: &mut [u8]) -> bool {
-    Kernel::best().apply(key, payload)
+    // SAFETY: every AArch64 CPU has NEON.
+    unsafe { neon::apply(key, payload) }
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[inline(always)]
+fn dispatch(key: Key, payload: &mut [u8]) -> bool {
+    scalar::apply(key, payload)
+}
+
+/// The first and the last `LEN` bytes of a payload, which may overlap; `None` if it has fewer.
+#[inline(always)]
+fn ends<const LEN: usize>(payload: &[u8]) -> Option<(&[u8; LEN], &[u8; LEN])> {
+    let head = payload.first_chunk()?;
+    // Not `last_chunk`, after which the compiler tests the address for zero.
+    let tail = payload[payload.len() - LEN..].first_chunk()?;
+    Some((head, tail))
+}
+
+/// The last `LEN` bytes of a payload for which there are [`ends`].
+#[inline(always)]
+fn last_mut<const LEN: usize>(payload: &mut [u8]) -> &mut [u8; LEN] {
+    let start = payload.len() - LEN;
+    match payload[start..].first_chunk_mut() {
+        Some(last) => last,
+        None => unreachable!("the rest from `start` has `LEN` bytes"),
+    }
 }

@@ -84,10 +84,13 @@ impl Parser {
     /// what is left of `input` is of further use.
     #[inline]
     pub fn next<'a>(&mut self, input: &mut &'a mut [u8]) -> Result<Option<Piece<'a>>, FrameError> {
-        match self.next_whole(input) {
-            Some(piece) => Ok(Some(piece)),
-            None => self.next_part(input),
+        if let Some(piece) = self.next_whole(input) {
+            return Ok(Some(piece));
         }
+        // By value, so that the compiler can keep the caller's slice in registers.
+        let (rest, piece) = self.next_part(mem::take(input));
+        *input = rest;
+        piece
     }
 
     /// The way nearly all frames take: whole in `input`, with a length of at most 16 bits.
@@ -97,18 +100,17 @@ impl Parser {
             return None;
         }
         let glance = Glance::decode(*input.first_chunk()?, self.rules)?;
-        let header_len = usize::from(glance.header_len);
-        let frame_end = header_len + usize::from(glance.payload_len);
+        let frame_end = glance.header_len + glance.payload_len;
         if frame_end > input.len() {
             return None;
         }
-        let payload = &mut take_front(input, frame_end)[header_len..];
+        let payload = &mut take_front(input, frame_end)[glance.header_len..];
         let ascii = mask::apply(glance.key, payload);
         Some(Piece {
             opcode: glance.opcode,
             fin: glance.fin,
             rsv1: glance.rsv1,
-            frame_len: u64::from(glance.payload_len),
+            frame_len: glance.payload_len as u64,
             first: true,
             last: true,
             ascii,
@@ -116,23 +118,27 @@ impl Parser {
         })
     }
 
-    /// The way of all other frames: cut by the input, long, very short or at fault.
+    /// The way of all other frames: cut by the input, long, very short or at fault. Returns what is
+    /// left of `input` too.
     #[inline(never)]
-    fn next_part<'a>(&mut self, input: &mut &'a mut [u8]) -> Result<Option<Piece<'a>>, FrameError> {
-        if input.is_empty() {
-            return Ok(None);
+    fn next_part<'a>(&mut self, mut input: &'a mut [u8]) -> (&'a mut [u8], Next<'a>) {
+        let piece = match &mut self.state {
+            State::Payload(_) if input.is_empty() => Ok(None),
+            State::Payload(frame) => Ok(Some(frame.piece(&mut input, false))),
+            State::Between | State::Header { .. } => self.first_piece(&mut input),
+        };
+        if let Ok(Some(Piece { last: true, .. })) = piece {
+            self.state = State::Between;
         }
-        if let State::Payload(frame) = &mut self.state {
-            let piece = frame.piece(input, false);
-            if piece.last {
-                self.state = State::Between;
-            }
-            return Ok(Some(piece));
-        }
+        (input, piece)
+    }
+
+    /// Takes a header and what follows of its payload.
+    fn first_piece<'a>(&mut self, input: &mut &'a mut [u8]) -> Next<'a> {
         let Some(header) = self.take_header(input)? else { return Ok(None) };
         let mut frame = Frame::new(header);
         let piece = frame.piece(input, true);
-        self.state = if piece.last { State::Between } else { State::Payload(frame) };
+        self.state = State::Payload(frame);
         Ok(Some(piece))
     }
 
@@ -161,6 +167,9 @@ impl Parser {
         }
     }
 }
+
+/// What [`Parser::next`] returns.
+type Next<'a> = Result<Option<Piece<'a>>, FrameError>;
 
 /// Where in a frame the input ended.
 #[derive(Clone, Debug)]

@@ -7,6 +7,8 @@
 //! Invariant: a byte that cannot be part of valid text is refused in the push that brings it, also
 //! when it only makes a carried character impossible. Where a message ends is told from outside.
 
+mod bulk;
+
 use core::{mem, str};
 
 use crate::error::Utf8Error;
@@ -18,7 +20,7 @@ use crate::error::Utf8Error;
 /// If `text` is not UTF-8.
 #[inline]
 pub fn check(text: &[u8]) -> Result<&str, Utf8Error> {
-    simdutf8::basic::from_utf8(text).map_err(|_| Utf8Error)
+    bulk::check(text)
 }
 
 /// Checks text that arrives in parts, cut anywhere.
@@ -61,9 +63,12 @@ impl Validator {
             self.complete(byte)?;
             part = rest;
         }
+        if part.len() < bulk::VECTORS_MIN {
+            return self.push_short(part);
+        }
         let (whole, cut) = part.split_at(part.len() - cut_character_len(part));
-        check(whole)?;
-        self.carry_prefix(cut)
+        bulk::validate(whole)?;
+        if cut.is_empty() { Ok(()) } else { self.push_short(cut) }
     }
 
     /// Takes note of a part of `len` bytes that are known to be ASCII.
@@ -92,24 +97,22 @@ impl Validator {
         let mut character = [0; 4];
         character[..carried].copy_from_slice(&self.carry[..carried]);
         character[carried] = byte;
-        self.carry_prefix(&character[..=carried])
+        self.carry_len = 0;
+        self.push_short(&character[..=carried])
     }
 
-    /// Carries `bytes`, at most one character, unless they are complete.
-    fn carry_prefix(&mut self, bytes: &[u8]) -> Result<(), Utf8Error> {
-        self.carry_len = 0;
-        match str::from_utf8(bytes) {
-            Ok(_) => Ok(()),
-            // No error length means: valid so far, but cut. So at most three bytes.
-            Err(error) if error.error_len().is_none() => {
-                for (kept, byte) in self.carry.iter_mut().zip(bytes) {
-                    *kept = *byte;
-                    self.carry_len += 1;
-                }
-                Ok(())
-            }
-            Err(_) => Err(Utf8Error),
+    /// Checks a part where no character is carried, and carries the one that it cuts.
+    fn push_short(&mut self, part: &[u8]) -> Result<(), Utf8Error> {
+        let Err(error) = str::from_utf8(part) else { return Ok(()) };
+        // An error without a length: valid as far as it goes, and cut by the end.
+        if error.error_len().is_some() {
+            return Err(Utf8Error);
         }
+        for (kept, byte) in self.carry.iter_mut().zip(&part[error.valid_up_to()..]) {
+            *kept = *byte;
+            self.carry_len += 1;
+        }
+        Ok(())
     }
 }
 

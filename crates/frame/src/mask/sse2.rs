@@ -1,17 +1,17 @@
 //! The kernel for any x86-64 CPU: vectors of 16 bytes.
 //!
-//! Its [`short`] also serves AVX2: it can be inlined into ordinary code, which no function that
-//! needs more than the baseline can, and saves small payloads a call.
+//! Its [`short`] also does the small payloads for the wider kernels: it can be inlined into ordinary
+//! code, which no function that needs more than the baseline can, and so saves them a call.
 //!
-//! Every x86-64 CPU has SSE2 and the compiler assumes it; it is only that the functions that the
-//! instructions come from ask to be told so.
+//! Every x86-64 CPU has SSE2 and the compiler assumes it; it is only that the functions that stand
+//! for the instructions ask to be told so.
 
 use core::arch::x86_64::{
     __m128i, _mm_loadu_si128, _mm_movemask_epi8, _mm_or_si128, _mm_set1_epi32, _mm_storeu_si128,
     _mm_xor_si128,
 };
 
-use super::{Key, rotate, scalar};
+use super::{Key, ends, last_mut, rotate, scalar};
 
 /// Longest payload for [`short`]: two vectors.
 pub(super) const SHORT_MAX: usize = 32;
@@ -19,21 +19,19 @@ pub(super) const SHORT_MAX: usize = 32;
 /// Masks payloads of any length.
 #[target_feature(enable = "sse2")]
 pub(super) fn apply(key: Key, payload: &mut [u8]) -> bool {
-    let len = payload.len();
-    let Some(tail) = payload.last_chunk() else { return short(key, payload) };
-    // Loaded before the loop stores: the last vectors overlap.
-    let tail = _mm_xor_si128(load(tail), splat(rotate(key, len)));
-    let key = splat(key);
+    let Some((_, tail)) = ends(payload) else { return scalar::short(key, payload) };
+    // Loaded before the loop stores: the last two vectors may overlap.
+    let tail = load_xor(tail, splat(rotate(key, payload.len())));
     let mut seen = tail;
-    let (vectors, _) = payload[..len - 1].as_chunks_mut();
-    for vector in vectors {
-        let masked = _mm_xor_si128(load(vector), key);
+    let key = splat(key);
+    // Without the last byte, so that the loop leaves at least that to the tail.
+    let end = payload.len() - 1;
+    for vector in payload[..end].as_chunks_mut().0 {
+        let masked = load_xor(vector, key);
         store(vector, masked);
         seen = _mm_or_si128(seen, masked);
     }
-    if let Some(end) = payload.last_chunk_mut() {
-        store(end, tail);
-    }
+    store(last_mut(payload), tail);
     is_ascii(seen)
 }
 
@@ -42,18 +40,13 @@ pub(super) fn apply(key: Key, payload: &mut [u8]) -> bool {
 #[target_feature(enable = "sse2")]
 pub(super) fn short(key: Key, payload: &mut [u8]) -> bool {
     debug_assert!(payload.len() <= SHORT_MAX, "a short payload has at most 32 bytes");
-    let len = payload.len();
-    let (Some(head), Some(tail)) = (payload.first_chunk(), payload.last_chunk()) else {
-        return scalar::short(key, payload);
-    };
-    let head = _mm_xor_si128(load(head), splat(key));
-    let tail = _mm_xor_si128(load(tail), splat(rotate(key, len)));
+    let Some((head, tail)) = ends(payload) else { return scalar::short(key, payload) };
+    let head = load_xor(head, splat(key));
+    let tail = load_xor(tail, splat(rotate(key, payload.len())));
     if let Some(front) = payload.first_chunk_mut() {
         store(front, head);
     }
-    if let Some(end) = payload.last_chunk_mut() {
-        store(end, tail);
-    }
+    store(last_mut(payload), tail);
     is_ascii(_mm_or_si128(head, tail))
 }
 
@@ -65,9 +58,10 @@ fn splat(key: Key) -> __m128i {
 
 #[inline]
 #[target_feature(enable = "sse2")]
-fn load(bytes: &[u8; 16]) -> __m128i {
+fn load_xor(bytes: &[u8; 16], key: __m128i) -> __m128i {
     // SAFETY: `bytes` are 16 readable bytes, and the load needs no alignment.
-    unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) }
+    let vector = unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) };
+    _mm_xor_si128(vector, key)
 }
 
 #[inline]
