@@ -99,9 +99,9 @@ pub fn is_symbol(text: &str) -> bool {
 /// Longest symbol. Option symbols of the OCC take 21 characters, ISINs 12.
 pub const SYMBOL_BYTES_MAX: usize = 32;
 
-/// Most instruments of a listing: all that a large exchange lists, and with a topic and a retained
-/// snapshot each (about 1 KB) still small.
-pub const INSTRUMENTS_MAX: usize = 65_536;
+/// Most instruments of a listing: all that a large exchange lists. The message that names them all
+/// then takes at most 900 KB, less than what a connection may have unsent.
+pub const INSTRUMENTS_MAX: usize = 10_000;
 
 #[cfg(test)]
 mod tests {

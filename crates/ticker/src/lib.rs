@@ -8,9 +8,6 @@ pub mod market;
 pub mod reply;
 pub mod request;
 pub mod session;
-mod timestamp;
-
-pub use timestamp::Timestamp;
 
 /// The folder of recorded events that tests replay: `TICKWIRE_DATA`, or `../shared/data` beside
 /// the workspace; `None` where there is none.

@@ -40,16 +40,16 @@ pub enum ErrorCode {
 
 /// The close codes of the protocol, RFC 6455 section 7.4.2: 4000 to 4999 are the application's.
 pub mod close {
+    use tickwire::CloseCode;
+
     /// Too many messages that cannot be read.
-    pub const UNREADABLE: u16 = 4400;
+    pub const UNREADABLE: CloseCode = CloseCode(4400);
     /// No subscription in time.
-    pub const NO_SUBSCRIPTION: u16 = 4408;
+    pub const NO_SUBSCRIPTION: CloseCode = CloseCode(4408);
     /// The client reads slower than the market moves.
-    pub const SLOW_CONSUMER: u16 = 4410;
+    pub const SLOW_CONSUMER: CloseCode = CloseCode(4410);
     /// Too many requests for too long.
-    pub const TOO_MANY_REQUESTS: u16 = 4429;
-    /// RFC 6455 section 7.4.1: a kind of data that is not accepted.
-    pub const UNSUPPORTED_DATA: u16 = 1003;
+    pub const TOO_MANY_REQUESTS: CloseCode = CloseCode(4429);
 }
 
 /// The first message on a connection.
@@ -177,7 +177,7 @@ pub struct Pong<'a> {
 #[serde(tag = "type", rename = "heartbeat")]
 pub struct Heartbeat {
     /// Counts from 1.
-    pub n: u64,
+    pub n: u32,
     /// The server's time.
     pub ts: Nanoseconds,
 }

@@ -14,8 +14,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
+use tickwire::{CloseCode, Timestamp};
 
-use crate::Timestamp;
 use crate::allowance::{Allowance, REQUESTS_PER_S, Verdict};
 use crate::instrument::{InstrumentId, Listing};
 use crate::reply::{
@@ -34,15 +34,13 @@ pub trait Link {
     /// Sends a snapshot that [`subscribe`](Self::subscribe) gave.
     fn send_snapshot(&mut self, snapshot: &Self::Snapshot);
     /// Closes the connection. Nothing that is sent after it leaves.
-    fn close(&mut self, code: u16, reason: &str);
-    /// When something was last sent, in nanoseconds of the monotonic clock.
-    fn last_sent_ns(&self) -> u64;
+    fn close(&mut self, code: CloseCode, reason: &str);
+    /// How long ago something was last sent.
+    fn silent_for(&self) -> Duration;
     /// Whether an instrument's updates are delivered.
     fn holds(&self, instrument: InstrumentId) -> bool;
-    /// Of how many instruments updates are delivered.
-    fn held(&self) -> usize;
-    /// Delivers an instrument's updates after those that the returned number names, and returns
-    /// the snapshot as of that number.
+    /// Delivers an instrument's updates after those up to the number that is returned, and returns
+    /// the snapshot as of that number. A delivery that was going on begins anew.
     fn subscribe(&mut self, instrument: InstrumentId) -> (u64, Option<Self::Snapshot>);
     /// Delivers an instrument's updates no more; whether they were.
     fn unsubscribe(&mut self, instrument: InstrumentId) -> bool;
@@ -106,25 +104,20 @@ impl Desk {
 }
 
 /// The protocol's state of one connection.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Session {
     /// When the connection must hold a subscription, on the monotonic clock; [`FULFILLED`] once it
     /// did.
     subscribe_by_ns: u64,
-    heartbeats: u64,
+    /// Symbols that it holds.
+    held: u32,
+    heartbeats: u32,
     allowance: Allowance,
 }
 
 impl Session {
-    /// A session of a connection that is being opened at `now`.
-    #[must_use]
-    pub fn new(desk: &Desk, now: Timestamp) -> Self {
-        let subscribe_by_ns = now.monotonic_ns() + nanoseconds(desk.rules.subscribe_within);
-        Self { subscribe_by_ns, heartbeats: 0, allowance: Allowance::default() }
-    }
-
-    /// Greets the client, which the log knows as `name`. Returns after what time
-    /// [`timer`](Self::timer) is to be called.
+    /// Begins the session and greets the client, which the log knows as `name`. Returns after what
+    /// time [`timer`](Self::timer) is to be called.
     pub fn open(
         &mut self,
         desk: &mut Desk,
@@ -132,6 +125,7 @@ impl Session {
         now: Timestamp,
         name: &str,
     ) -> Duration {
+        self.subscribe_by_ns = now.monotonic_ns() + nanoseconds(desk.rules.subscribe_within);
         let epoch = Arc::clone(&desk.epoch);
         let heartbeat_ms = u32::try_from(desk.rules.heartbeat.as_millis()).unwrap_or(u32::MAX);
         let limits = reply::Limits { symbols: desk.rules.symbols_max, req_per_s: REQUESTS_PER_S };
@@ -171,7 +165,7 @@ impl Session {
 
     /// Takes a binary message: none is served.
     pub fn binary(link: &mut impl Link) {
-        link.close(close::UNSUPPORTED_DATA, "ticker.v1.json is text");
+        link.close(CloseCode::UNSUPPORTED_DATA, "ticker.v1.json is text");
     }
 
     /// Does what is due, and returns after what time it is to be called again; `None` if the
@@ -188,12 +182,12 @@ impl Session {
             return None;
         }
         let heartbeat_ns = nanoseconds(desk.rules.heartbeat);
-        let silent_ns = now_ns.saturating_sub(link.last_sent_ns());
-        let mut next_ns = heartbeat_ns.saturating_sub(silent_ns);
+        let mut next_ns = heartbeat_ns.saturating_sub(nanoseconds(link.silent_for()));
         if next_ns == 0 {
-            self.heartbeats += 1;
-            let ts = Nanoseconds(now.unix_ns());
-            desk.send(link, &Heartbeat { n: self.heartbeats, ts });
+            // 136 years of seconds; then it counts from 0.
+            self.heartbeats = self.heartbeats.wrapping_add(1);
+            let (n, ts) = (self.heartbeats, Nanoseconds(now.unix_ns()));
+            desk.send(link, &Heartbeat { n, ts });
             next_ns = heartbeat_ns;
         }
         Some(Duration::from_nanos(next_ns.min(self.subscribe_by_ns - now_ns)))
@@ -208,6 +202,12 @@ impl Session {
             deadline_ms: milliseconds(deadline),
         };
         desk.send(link, &notice);
+    }
+
+    /// How many symbols the connection holds.
+    #[must_use]
+    pub const fn held(&self) -> u32 {
+        self.held
     }
 
     fn refused(
@@ -237,7 +237,7 @@ impl Session {
             Method::List => list(desk, link, now, id),
             Method::Instruments => instruments(desk, link, now, id),
             Method::Subscribe(wanted) => self.subscribe(desk, link, now, id, wanted),
-            Method::Unsubscribe(symbols) => unsubscribe(desk, link, now, id, symbols),
+            Method::Unsubscribe(symbols) => self.unsubscribe(desk, link, now, id, symbols),
         }
     }
 
@@ -252,23 +252,94 @@ impl Session {
         let mut begun = Begun::new();
         let mut results = Vec::with_capacity(wanted.symbols.len());
         for symbol in &wanted.symbols {
-            results.push(match admit(desk, link, wanted, symbol) {
+            results.push(match self.admit(desk, link, wanted, symbol) {
                 Ok(instrument) => SymbolResult {
                     mode: Some(Mode::Distinct),
                     recovered: wanted.resume.then_some(false),
-                    seq: begin(link, wanted, instrument, &mut begun),
+                    seq: self.begin(link, wanted, instrument, &mut begun),
                     ..SymbolResult::done(symbol)
                 },
                 Err((code, message)) => SymbolResult::refused(symbol, code, message),
             });
         }
-        if link.held() > 0 {
-            self.subscribe_by_ns = FULFILLED;
-        }
         desk.send(link, &ack(id, "subscribe", now, &results));
         for snapshot in &begun.snapshots {
             link.send_snapshot(snapshot);
         }
+    }
+
+    /// Begins an instrument's stream, and returns the number that it begins after; `None` if it goes
+    /// on as it was.
+    ///
+    /// A stream that is held already and whose snapshot is asked for begins anew: so the snapshot
+    /// stands between its updates where it belongs, and a client that lost count can ask for
+    /// it. A symbol that is named twice in a request is begun once.
+    fn begin<L: Link>(
+        &mut self,
+        link: &mut L,
+        wanted: &Subscribe<'_>,
+        instrument: InstrumentId,
+        begun: &mut Begun<L::Snapshot>,
+    ) -> Option<u64> {
+        let snapshot_wanted = wanted.snapshot || wanted.resume;
+        if let Some(seq) = begun.seqs.get(&instrument) {
+            return Some(*seq);
+        }
+        if !link.holds(instrument) {
+            self.held += 1;
+            self.subscribe_by_ns = FULFILLED;
+        } else if !snapshot_wanted {
+            return None;
+        }
+        let (seq, snapshot) = link.subscribe(instrument);
+        begun.seqs.insert(instrument, seq);
+        begun.snapshots.extend(snapshot.filter(|_| snapshot_wanted));
+        Some(seq)
+    }
+
+    fn admit(
+        &self,
+        desk: &Desk,
+        link: &impl Link,
+        wanted: &Subscribe<'_>,
+        symbol: &str,
+    ) -> Result<InstrumentId, (ErrorCode, String)> {
+        if let Some(why) = not_served(wanted) {
+            return Err((ErrorCode::BadRequest, why));
+        }
+        let Some(instrument) = desk.listing.find(symbol) else {
+            let message = format!("{} is not listed", excerpt(symbol));
+            return Err((ErrorCode::UnknownSymbol, message));
+        };
+        let max = desk.rules.symbols_max;
+        if self.held as usize >= max && !link.holds(instrument) {
+            let message = format!("a connection holds at most {max} symbols");
+            return Err((ErrorCode::TooManySymbols, message));
+        }
+        Ok(instrument)
+    }
+
+    fn unsubscribe(
+        &mut self,
+        desk: &mut Desk,
+        link: &mut impl Link,
+        now: Timestamp,
+        id: &Id<'_>,
+        symbols: &[&str],
+    ) {
+        let mut results = Vec::with_capacity(symbols.len());
+        for symbol in symbols {
+            let instrument = desk.listing.find(symbol);
+            let ended = instrument.is_some_and(|instrument| link.unsubscribe(instrument));
+            results.push(if ended {
+                self.held -= 1;
+                SymbolResult::done(symbol)
+            } else {
+                let message = format!("{} is not subscribed to", excerpt(symbol));
+                SymbolResult::refused(symbol, ErrorCode::NotSubscribed, message)
+            });
+        }
+        desk.send(link, &ack(id, "unsubscribe", now, &results));
     }
 }
 
@@ -285,55 +356,6 @@ impl<S> Begun<S> {
     }
 }
 
-/// Begins an instrument's stream, and returns the number that it begins after; `None` if it goes
-/// on as it was.
-///
-/// A stream that is held already and whose snapshot is asked for ends and begins anew: so the
-/// snapshot stands between its updates where it belongs, and a client that lost count can ask for
-/// it. A symbol that is named twice in a request is begun once.
-fn begin<L: Link>(
-    link: &mut L,
-    wanted: &Subscribe<'_>,
-    instrument: InstrumentId,
-    begun: &mut Begun<L::Snapshot>,
-) -> Option<u64> {
-    let snapshot_wanted = wanted.snapshot || wanted.resume;
-    if let Some(seq) = begun.seqs.get(&instrument) {
-        return Some(*seq);
-    }
-    if link.holds(instrument) {
-        if !snapshot_wanted {
-            return None;
-        }
-        link.unsubscribe(instrument);
-    }
-    let (seq, snapshot) = link.subscribe(instrument);
-    begun.seqs.insert(instrument, seq);
-    begun.snapshots.extend(snapshot.filter(|_| snapshot_wanted));
-    Some(seq)
-}
-
-fn admit(
-    desk: &Desk,
-    link: &impl Link,
-    wanted: &Subscribe<'_>,
-    symbol: &str,
-) -> Result<InstrumentId, (ErrorCode, String)> {
-    if let Some(why) = not_served(wanted) {
-        return Err((ErrorCode::BadRequest, why));
-    }
-    let Some(instrument) = desk.listing.find(symbol) else {
-        let message = format!("{} is not listed", excerpt(symbol));
-        return Err((ErrorCode::UnknownSymbol, message));
-    };
-    let max = desk.rules.symbols_max;
-    if link.held() >= max && !link.holds(instrument) {
-        let message = format!("a connection holds at most {max} symbols");
-        return Err((ErrorCode::TooManySymbols, message));
-    }
-    Ok(instrument)
-}
-
 fn not_served(wanted: &Subscribe<'_>) -> Option<String> {
     match wanted.mode {
         None | Some("distinct") => {}
@@ -348,27 +370,6 @@ fn not_served(wanted: &Subscribe<'_>) -> Option<String> {
         () => return None,
     };
     Some(format!("{option} is not served yet: every update is sent whole"))
-}
-
-fn unsubscribe(
-    desk: &mut Desk,
-    link: &mut impl Link,
-    now: Timestamp,
-    id: &Id<'_>,
-    symbols: &[&str],
-) {
-    let mut results = Vec::with_capacity(symbols.len());
-    for symbol in symbols {
-        let instrument = desk.listing.find(symbol);
-        let ended = instrument.is_some_and(|instrument| link.unsubscribe(instrument));
-        results.push(if ended {
-            SymbolResult::done(symbol)
-        } else {
-            let message = format!("{} is not subscribed to", excerpt(symbol));
-            SymbolResult::refused(symbol, ErrorCode::NotSubscribed, message)
-        });
-    }
-    desk.send(link, &ack(id, "unsubscribe", now, &results));
 }
 
 fn list(desk: &mut Desk, link: &mut impl Link, now: Timestamp, id: &Id<'_>) {

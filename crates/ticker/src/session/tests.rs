@@ -27,7 +27,7 @@ enum Act {
 struct Script {
     acts: Vec<Act>,
     held: BTreeSet<InstrumentId>,
-    last_sent_ns: u64,
+    silent_for: Duration,
 }
 
 impl Link for Script {
@@ -41,24 +41,20 @@ impl Link for Script {
         self.acts.push(Act::Snapshot(snapshot.clone()));
     }
 
-    fn close(&mut self, code: u16, reason: &str) {
-        self.acts.push(Act::Closed(code, reason.to_owned()));
+    fn close(&mut self, code: CloseCode, reason: &str) {
+        self.acts.push(Act::Closed(code.0, reason.to_owned()));
     }
 
-    fn last_sent_ns(&self) -> u64 {
-        self.last_sent_ns
+    fn silent_for(&self) -> Duration {
+        self.silent_for
     }
 
     fn holds(&self, instrument: InstrumentId) -> bool {
         self.held.contains(&instrument)
     }
 
-    fn held(&self) -> usize {
-        self.held.len()
-    }
-
     fn subscribe(&mut self, instrument: InstrumentId) -> (u64, Option<String>) {
-        assert!(self.held.insert(instrument), "a stream is begun once");
+        self.held.insert(instrument);
         let index = instrument.index();
         self.acts.push(Act::Began(index));
         (1000 + index as u64, Some(format!("snapshot {index}")))
@@ -92,13 +88,20 @@ impl Fixture {
             listing.add(Instrument { symbol, name, price_decimals: 2 }).unwrap();
         }
         let desk = Desk::new(rules, Arc::new(listing), "k3Zq".into());
-        let session = Session::new(&desk, Timestamp::new(START_NS, UNIX_NS));
-        let link = Script { last_sent_ns: START_NS, ..Script::default() };
-        Self { desk, link, session, now_ns: START_NS }
+        let (link, session) = (Script::default(), Session::default());
+        let mut fixture = Self { desk, link, session, now_ns: START_NS };
+        fixture.open();
+        fixture.link.acts.clear();
+        fixture
     }
 
     fn now(&self) -> Timestamp {
         Timestamp::new(self.now_ns, UNIX_NS)
+    }
+
+    fn open(&mut self) -> Duration {
+        let now = self.now();
+        self.session.open(&mut self.desk, &mut self.link, now, "c-7f3a")
     }
 
     fn text(&mut self, text: &str) -> Vec<Act> {
@@ -145,9 +148,7 @@ fn ack_of(acts: &[Act]) -> &Json {
 #[test]
 fn the_welcome_tells_version_epoch_limits_and_time() {
     let mut fixture = Fixture::new();
-    let now = fixture.now();
-    let next = fixture.session.open(&mut fixture.desk, &mut fixture.link, now, "c-7f3a");
-    assert_eq!(next, Duration::from_secs(1));
+    assert_eq!(fixture.open(), Duration::from_secs(1));
     let welcome = json!({
         "type": "welcome", "proto": "ticker.v1", "conn": "c-7f3a", "epoch": "k3Zq",
         "heartbeat_ms": 1000, "limits": {"symbols": 1024, "req_per_s": 10},
@@ -197,10 +198,10 @@ fn a_symbol_held_already_goes_on_or_begins_anew_with_a_snapshot() {
     assert_eq!(goes_on.len(), 1, "{goes_on:?}");
     assert_eq!(ack_of(&goes_on)["results"], results);
     let anew = fixture.subscribe(json!({"symbols": ["AAPL"]}));
-    assert_eq!(anew[..2], [Act::Ended(0), Act::Began(0)]);
+    assert_eq!(anew[0], Act::Began(0));
     assert_eq!(ack_of(&anew)["results"][0]["seq"], 1000);
-    assert_eq!(anew[3], Act::Snapshot("snapshot 0".to_owned()));
-    assert_eq!(fixture.link.held(), 1);
+    assert_eq!(anew[2], Act::Snapshot("snapshot 0".to_owned()));
+    assert_eq!(fixture.session.held(), 1);
 }
 
 #[test]
@@ -231,7 +232,7 @@ fn what_is_not_served_yet_is_refused_symbol_by_symbol() {
             assert!(result["message"].as_str().unwrap().contains(message), "{result}");
         }
     }
-    assert_eq!(fixture.link.held(), 0);
+    assert_eq!(fixture.session.held(), 0);
     let acts = fixture.subscribe(json!({"symbols": ["AAPL"], "mode": "distinct", "max_rate": 0}));
     assert_eq!(ack_of(&acts)["results"][0]["ok"], true);
 }
@@ -359,16 +360,16 @@ fn requests_beyond_the_rate_are_refused_by_id_and_then_close_with_4429() {
 #[test]
 fn silence_is_broken_by_a_counting_heartbeat() {
     let mut fixture = Fixture::new();
+    fixture.link.silent_for = Duration::from_secs(1);
     for n in 1..=3 {
         fixture.now_ns += 1_000_000_000;
         let (next, acts) = fixture.timer();
         let heartbeat = json!({"type": "heartbeat", "n": n, "ts": UNIX_NS.to_string()});
         assert_eq!(acts, [Act::Sent(heartbeat)]);
         assert_eq!(next, Some(Duration::from_secs(1)));
-        fixture.link.last_sent_ns = fixture.now_ns;
     }
     fixture.now_ns += 1_000_000_000;
-    fixture.link.last_sent_ns = fixture.now_ns - 400_000_000;
+    fixture.link.silent_for = Duration::from_millis(400);
     let (next, acts) = fixture.timer();
     assert_eq!((next, acts.len()), (Some(Duration::from_millis(600)), 0));
 }
@@ -378,7 +379,6 @@ fn a_connection_that_subscribes_to_nothing_for_30_s_is_closed_with_4408() {
     let mut fixture = Fixture::new();
     fixture.subscribe(json!({"symbols": ["NONE"]}));
     fixture.now_ns = START_NS + 29_999_000_000;
-    fixture.link.last_sent_ns = fixture.now_ns;
     let (next, acts) = fixture.timer();
     assert_eq!((next, acts.len()), (Some(Duration::from_millis(1)), 0));
     fixture.now_ns = START_NS + 30_000_000_000;
@@ -393,6 +393,7 @@ fn a_connection_that_once_subscribed_may_stay_without() {
     fixture.subscribe(json!({"symbols": ["AAPL"]}));
     fixture.request("unsubscribe", json!({"channel": "ticker", "symbols": ["AAPL"]}));
     fixture.now_ns += 3_600_000_000_000;
+    fixture.link.silent_for = Duration::from_secs(1);
     let (next, acts) = fixture.timer();
     assert!(next.is_some());
     assert_eq!(sent(&acts[0])["type"], "heartbeat");
