@@ -95,6 +95,7 @@ impl<H: Handler, B: Backend> Shard<H, B> {
         let outgoing = scratch.batch.iter().map(|item| Outgoing {
             key: item.key,
             first: gather.get(item.own),
+            // Empty for a connection that has gone since it was due.
             second: item.due.map_or(&[], |due| fanout.run(due.run)),
         });
         self.backend.send(outgoing, &mut scratch.results);
