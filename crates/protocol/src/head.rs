@@ -116,10 +116,19 @@ impl Scan {
     /// the head if the end is among them.
     fn advance(&mut self, input: &[u8], limits: &Limits) -> Result<Option<usize>, HeadFault> {
         let room = limits.request_bytes_max.saturating_sub(self.bytes);
-        for (index, &byte) in input.iter().take(room).enumerate() {
+        let bytes = &input[..room.min(input.len())];
+        let mut index = 0;
+        loop {
+            if self.place == Place::Line {
+                // Only CR, LF and NUL matter within a line.
+                let plain = field::position(&bytes[index..], |byte| byte <= b'\r');
+                index = plain.map_or(bytes.len(), |plain| index + plain);
+            }
+            let Some(&byte) = bytes.get(index) else { break };
             self.place = self.step(byte, limits)?;
+            index += 1;
             if self.place == Place::End {
-                return Ok(Some(index + 1));
+                return Ok(Some(index));
             }
         }
         if input.len() >= room && !input.is_empty() {

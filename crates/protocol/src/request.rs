@@ -197,7 +197,7 @@ impl<'a> Fields<'a> {
     }
 
     fn take_line(&mut self) -> Option<&'a [u8]> {
-        let end = self.lines.iter().position(|&byte| byte == b'\r')?;
+        let end = field::position(self.lines, |byte| byte == b'\r')?;
         let line = self.lines.get(..end)?;
         self.lines = self.lines.get(end + 2..)?;
         Some(line)
