@@ -4,6 +4,7 @@
 // nothing piles up behind it: the quotes are kept current, and the next frame shows them.
 
 import { Feed } from "./feed.js";
+import { FLASH_STEP_MS } from "./flash.js";
 import { Link } from "./link.js";
 import { Search } from "./search.js";
 import { spanWords, Status } from "./status.js";
@@ -76,6 +77,7 @@ function start() {
   addEventListener("keydown", shortcut);
   setInterval(() => status.showState(), SECONDS_EVERY_MS);
   setInterval(() => status.refresh(), FIGURES_EVERY_MS);
+  setInterval(() => table.ageFlashes(), FLASH_STEP_MS);
   setInterval(drawCharts, CHARTS_EVERY_MS);
   link.start();
 }
@@ -162,7 +164,7 @@ function shortcut(event) {
 }
 
 function drawCharts() {
-  if (document.hidden) return;
+  if (document.hidden || link.state !== "live") return;
   part("trend-span").textContent = spanWords(table.drawCharts());
 }
 

@@ -128,5 +128,6 @@ function scale(prices) {
 
 // The opening price is drawn only where it lies within what the chart shows.
 function openLine(y) {
-  return y < 0 || y > CHART_HEIGHT ? "" : `M0 ${y}H${BUCKETS_MAX}`;
+  const inside = y >= CHART_MARGIN && y <= CHART_HEIGHT - CHART_MARGIN;
+  return inside ? `M0 ${y}H${BUCKETS_MAX}` : "";
 }

@@ -63,22 +63,22 @@ export class Status {
     show(wait, state === "reconnecting" ? ` in ${seconds} s` : "");
     const text = this.#warning(state);
     warning.hidden = text === "";
-    show(warning, text);
+    show(warning.querySelector("span"), text);
   }
 
   // Said once when it begins: a text that changed each second would be announced each second.
   #warning(state) {
     const { reason, losses } = this.#link;
     if (state === "stale") return "Prices are not live: nothing heard from the server.";
-    if (state === "live") return reason && `${capitalised(reason)}.`;
-    return losses > 0 && reason ? `Prices are not live: ${reason}.` : "";
+    if (state === "live" || losses === 0) return reason && `${capitalised(reason)}.`;
+    return `Prices are not live: ${reason}.`;
   }
 }
 
-/** The span of a chart in words: "last 45 s", "last 4 min". */
+/** The span of a chart in words: "· last 45 s", "· last 4 min". */
 export function spanWords(spanMs) {
   const seconds = Math.round(spanMs / 1000);
-  return seconds < 120 ? `last ${seconds} s` : `last ${Math.floor(seconds / 60)} min`;
+  return seconds < 120 ? `· last ${seconds} s` : `· last ${Math.floor(seconds / 60)} min`;
 }
 
 function clock(durationMs) {

@@ -7,6 +7,7 @@
 // not slip away under a click.
 
 import { ABSENT, amount, price, signed } from "./decimal.js";
+import { Flashes } from "./flash.js";
 import { Timeline } from "./history.js";
 import { read, write } from "./store.js";
 
@@ -31,6 +32,7 @@ export class WatchTable {
   #feed;
   #removed;
   #timeline = new Timeline(performance.now());
+  #flashes = new Flashes();
   #rows = new Map(); // symbol -> Row
   #symbols = []; // in the visitor's order
   #names = new Map();
@@ -66,7 +68,7 @@ export class WatchTable {
     }
     for (const symbol of symbols) {
       if (this.#rows.has(symbol)) continue;
-      const row = new Row(this.#template, symbol, this.#timeline.open());
+      const row = new Row(this.#template, symbol, this.#timeline.open(), this.#flashes);
       row.name(this.#names.get(symbol));
       this.#rows.set(symbol, row);
       this.touch(symbol);
@@ -118,7 +120,12 @@ export class WatchTable {
     const element = this.#rows.get(symbol)?.element;
     if (!element) return;
     element.scrollIntoView({ block: "nearest" });
-    flash(element, "point");
+    this.#flashes.light(element, "point");
+  }
+
+  /** Lets flashes fade; to be called every FLASH_STEP_MS. */
+  ageFlashes() {
+    this.#flashes.age();
   }
 
   // Prices line up at their decimal points: each row is told how many digits it lacks to the longest.
@@ -227,13 +234,15 @@ class Row {
   history;
   places = 0;
   #cells = {};
+  #flashes;
   #name;
   #knownName = "";
   #chart;
 
-  constructor(template, symbol, history) {
+  constructor(template, symbol, history, flashes) {
     this.element = template.content.firstElementChild.cloneNode(true);
     this.history = history;
+    this.#flashes = flashes;
     this.element.dataset.symbol = symbol;
     this.element.querySelector(".symbol").textContent = symbol;
     this.#name = this.element.querySelector(".name");
@@ -241,7 +250,7 @@ class Row {
     remove.setAttribute("aria-label", `Remove ${symbol}`);
     remove.title = `Remove ${symbol} (Delete)`;
     for (const element of this.element.querySelectorAll("td[data-testid]")) {
-      this.#cells[element.dataset.testid] = new Cell(element);
+      this.#cells[element.dataset.testid] = new Cell(element, flashes);
     }
     this.#chart = Object.fromEntries(
       [...this.element.querySelectorAll("path")].map((path) => [path.className.baseVal, path]),
@@ -262,7 +271,7 @@ class Row {
     const cells = this.#cells;
     const moved = cells.last.number(quote.price, quote.priceText, this.places);
     if (moved !== null) this.#tick(moved);
-    cells.last.element.toggleAttribute("data-mid", quote.isMid);
+    this.#markMid(quote.isMid);
     cells.bid.number(quote.number("bid"), quote.text("bid"), this.places);
     cells.ask.number(quote.number("ask"), quote.text("ask"), this.places);
     cells["bid-size"].amount(quote.text("bid_size"));
@@ -293,9 +302,16 @@ class Row {
     if (this.element.dataset.day !== sign) this.element.dataset.day = sign;
   }
 
+  #markMid(isMid) {
+    const { element } = this.#cells.last;
+    if (element.hasAttribute("data-mid") === isMid) return;
+    element.toggleAttribute("data-mid", isMid);
+    element.title = isMid ? "The middle of bid and ask: no trade is known" : "";
+  }
+
   #tick(direction) {
     this.element.dataset.tick = direction;
-    flash(this.element, direction);
+    this.#flashes.light(this.element, direction);
   }
 
   // A price without a fraction lacks the point as well, which is as wide as about half a digit.
@@ -308,15 +324,20 @@ class Row {
 class Cell {
   element;
   #node = document.createTextNode(ABSENT);
+  #flashes;
   #number = null;
 
-  constructor(element) {
+  constructor(element, flashes) {
     this.element = element;
+    this.#flashes = flashes;
     element.append(this.#node);
+    element.toggleAttribute("data-absent", true);
   }
 
   text(text) {
-    if (this.#node.data !== text) this.#node.data = text;
+    if (this.#node.data === text) return;
+    this.#node.data = text;
+    this.element.toggleAttribute("data-absent", text === ABSENT);
   }
 
   amount(text) {
@@ -330,7 +351,7 @@ class Cell {
     this.#number = value;
     if (before === null || value === null || before === value) return null;
     const direction = value > before ? "up" : "down";
-    flash(this.element, direction);
+    this.#flashes.light(this.element, direction);
     return direction;
   }
 }
@@ -352,12 +373,6 @@ function compare(left, right, sign) {
   if (left === null || right === null) return (left === null) - (right === null);
   if (left === right) return 0;
   return left < right ? -sign : sign;
-}
-
-// An animation starts again only under another name: each of them exists twice in the style sheet.
-function flash(element, kind) {
-  const turn = element.dataset.flash === `${kind}-a` ? "b" : "a";
-  element.dataset.flash = `${kind}-${turn}`;
 }
 
 function setProperty(element, name, value) {
