@@ -212,6 +212,7 @@ mod tests {
             log.trim(to);
             let kept = log.kept();
             assert_eq!(kept.len() as u64, 6 - to);
+            assert!(log.entries.len() <= 2 * kept.len() && log.bytes.len() <= 2 * log.kept_bytes());
             for entry in kept {
                 let fill = u8::try_from(entry.seq).unwrap();
                 assert!(log.frame(entry).iter().all(|&byte| byte == fill));

@@ -71,6 +71,8 @@ pub(crate) struct Runs {
     batch: Range<usize>,
     shared: SharedSets,
     merge: Merge,
+    /// What [`Self::list`] listed last.
+    listed: Vec<u32>,
 }
 
 impl Runs {
@@ -87,6 +89,7 @@ impl Runs {
             });
         }
         self.plain = number(self.bytes.len());
+        self.merge.begin(active);
     }
 
     /// Adds a mixture of `count` active topics, which are filled in afterwards from the returned
@@ -132,7 +135,7 @@ impl Runs {
         let Some(mixture) = self.mixture(run) else { return true };
         self.list(run, active);
         let start = number(self.members.len());
-        self.members.extend(self.merge.listed.iter().copied().filter(|&entry| keep(entry)));
+        self.members.extend(self.listed.iter().copied().filter(|&entry| keep(entry)));
         let end = number(self.members.len());
         self.mixtures[mixture] = Mixture { start, end, picked: true };
         start < end
@@ -168,21 +171,21 @@ impl Runs {
 
     /// Lists the entries of a run, rising.
     pub(crate) fn list(&mut self, run: Run, active: &ActiveTopics) -> &[u32] {
-        self.merge.listed.clear();
+        self.listed.clear();
         match self.mixture(run) {
-            None if run == Run::WHOLE => self.merge.listed.extend(0..active.entries()),
-            None => self.merge.listed.extend(active.entries_of(run.0 - 1)),
+            None if run == Run::WHOLE => self.listed.extend(0..active.entries()),
+            None => self.listed.extend(active.entries_of(run.0 - 1)),
             Some(mixture) => {
                 let mixture = self.mixtures[mixture];
                 let members = &self.members[mixture.range()];
                 if mixture.picked {
-                    self.merge.listed.extend_from_slice(members);
+                    self.listed.extend_from_slice(members);
                 } else {
-                    self.merge.list(members, active);
+                    self.listed.extend(self.merge.union(members, active));
                 }
             }
         }
-        &self.merge.listed
+        &self.listed
     }
 
     pub(crate) fn clear(&mut self) {
@@ -208,13 +211,19 @@ impl Runs {
     fn compose_one(&mut self, mixture: usize, active: &ActiveTopics, log: &Log) {
         let bytes = match self.twin(mixture) {
             Some(twin) => self.bytes[self.plain as usize + twin].clone(),
-            None => {
-                self.list(self.run_of(mixture), active);
-                let entries = self.merge.listed.iter().copied();
-                Bytes::Batch(append(&mut self.batch_bytes, log, entries))
-            }
+            None => Bytes::Batch(self.copy(mixture, active, log)),
         };
         self.bytes[self.plain as usize + mixture] = bytes;
+    }
+
+    fn copy(&mut self, mixture: usize, active: &ActiveTopics, log: &Log) -> Range<usize> {
+        let mixture = self.mixtures[mixture];
+        let members = &self.members[mixture.range()];
+        if mixture.picked {
+            append(&mut self.batch_bytes, log, members.iter().copied())
+        } else {
+            append(&mut self.batch_bytes, log, self.merge.union(members, active))
+        }
     }
 
     /// A mixture of this batch that is laid out and has the very same topics.
@@ -238,10 +247,6 @@ impl Runs {
         self.batch = 0..0;
         self.batch_bytes.clear();
         self.shared.forget();
-    }
-
-    fn run_of(&self, mixture: usize) -> Run {
-        Run(self.plain + number(mixture))
     }
 
     #[inline]
@@ -289,21 +294,45 @@ impl Default for SharedSets {
 struct Merge {
     /// One bit for each entry of the turn; all clear between calls.
     words: Vec<u64>,
-    listed: Vec<u32>,
+    /// For each active topic its entries as such words, if the turn is short: see [`TABLE_WORDS`].
+    table: Vec<u64>,
 }
 
 impl Merge {
-    fn list(&mut self, topics: &[u32], active: &ActiveTopics) {
-        self.words.resize((active.entries() as usize).div_ceil(64), 0);
-        for entry in topics.iter().flat_map(|&topic| active.entries_of(topic)) {
-            self.words[entry as usize / 64] |= 1 << (entry % 64);
-        }
-        for (base, word) in (0..).step_by(64).zip(&mut self.words) {
-            while *word != 0 {
-                self.listed.push(base + word.trailing_zeros());
-                *word &= *word - 1;
+    fn begin(&mut self, active: &ActiveTopics) {
+        let words = (active.entries() as usize).div_ceil(64);
+        self.words.resize(words, 0);
+        self.table.clear();
+        if words <= TABLE_WORDS {
+            self.table.resize(words * active.topics().len(), 0);
+            for (topic, row) in (0..).zip(self.table.chunks_exact_mut(words)) {
+                for entry in active.entries_of(topic) {
+                    row[entry as usize / 64] |= 1 << (entry % 64);
+                }
             }
         }
+    }
+
+    /// The entries of some topics, rising. To be taken to the end.
+    fn union(&mut self, topics: &[u32], active: &ActiveTopics) -> impl Iterator<Item = u32> {
+        if self.table.is_empty() {
+            for entry in topics.iter().flat_map(|&topic| active.entries_of(topic)) {
+                self.words[entry as usize / 64] |= 1 << (entry % 64);
+            }
+        } else {
+            let words = self.words.len();
+            for &topic in topics {
+                let row = &self.table[topic as usize * words..][..words];
+                self.words.iter_mut().zip(row).for_each(|(word, row)| *word |= row);
+            }
+        }
+        (0..).step_by(64).zip(&mut self.words).flat_map(|(base, word)| {
+            std::iter::from_fn(move || {
+                let bit = word.trailing_zeros();
+                *word &= word.wrapping_sub(1);
+                (bit < u64::BITS).then_some(base + bit)
+            })
+        })
     }
 }
 
@@ -322,30 +351,37 @@ fn append(to: &mut Vec<u8>, log: &Log, entries: impl Iterator<Item = u32>) -> Ra
     start..to.len()
 }
 
+/// Words of a turn up to which the entries of each topic are kept as words too: turns of 256 are the
+/// rule. A mixture of ten frames takes a tenth less than by walking through the chains; for longer
+/// turns the rows would cost more to make and to join than they save.
+const TABLE_WORDS: usize = 4;
+
 /// 2^32 divided by the golden ratio, odd: spreads small numbers over the high bits.
 const MIX: u32 = 0x9e37_79b9;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::topic::{TopicKey, Topics};
 
+    /// Three topics in turn, in turns on both sides of what the table holds.
     #[test]
     fn merged_entries_rise_and_leave_no_trace() {
-        let mut merge = Merge::default();
-        let mut topics = crate::topic::Topics::default();
+        let mut topics = Topics::default();
         let mut active = ActiveTopics::default();
-        let numbers = [0, 1, 2].map(|key| topics.obtain(crate::TopicKey(key)));
-        for entry in 0..200_usize {
-            active.push(&mut topics, numbers[entry % 3], entry as u64);
-        }
-        for (members, expected) in [
-            (&[0, 1, 2][..], (0..200).collect::<Vec<u32>>()),
-            (&[0, 2], (0..200).filter(|entry| entry % 3 != 1).collect()),
-            (&[1], (0..200).filter(|entry| entry % 3 == 1).collect()),
-        ] {
-            merge.listed.clear();
-            merge.list(members, &active);
-            assert_eq!(merge.listed, expected);
+        let mut merge = Merge::default();
+        let numbers = [0, 1, 2].map(|key| topics.obtain(TopicKey(key)));
+        for entries in [3, 64, 65, 256, 257, 400, 10] {
+            active.clear(&mut topics);
+            for entry in 0..entries {
+                active.push(&mut topics, numbers[entry as usize % 3], u64::from(entry));
+            }
+            merge.begin(&active);
+            for members in [&[0, 1, 2][..], &[0, 2], &[1], &[]] {
+                let expected: Vec<u32> =
+                    (0..entries).filter(|entry| members.contains(&(entry % 3))).collect();
+                assert_eq!(Vec::from_iter(merge.union(members, &active)), expected, "{entries}");
+            }
         }
     }
 }

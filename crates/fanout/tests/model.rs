@@ -1,0 +1,338 @@
+//! Random turns, against the most naive fan-out that can work.
+//!
+//! Plays the reactor: sends what is due with any cut, keeps the rest of cut frames, drains those that
+//! lag, removes connections and gives their slots to others, at any point of a turn. After each step
+//! everything that can be asked is compared with the oracle in `model/naive.rs`, byte for byte.
+
+#[path = "model/naive.rs"]
+mod naive;
+
+use std::collections::BTreeMap;
+
+use naive::Naive;
+use proptest::prelude::*;
+use tickwire_fanout::{Fanout, FanoutLimits, Settled, Subscribed, TopicKey, Unsubscribed};
+
+/// A part of something whose size is not known yet: 0 is nothing, 255 is all.
+type Part = u8;
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// What the connection knows is `ahead` of what the shard has taken, or behind it.
+    Subscribe {
+        slot: u32,
+        topic: u32,
+        ahead: i64,
+    },
+    Unsubscribe {
+        slot: u32,
+        topic: u32,
+    },
+    Remove {
+        slot: u32,
+    },
+    Publish {
+        topic: u32,
+        length: usize,
+        exclude: Option<u32>,
+    },
+    /// The socket of a connection that lags takes bytes again.
+    Drain {
+        slot: u32,
+        part: Part,
+    },
+    /// Seals, sends in batches of so many, and ends the turn. `parts` go round: how much of its run
+    /// each connection takes; `late` happens between sealing and sending.
+    Turn {
+        batch: usize,
+        parts: [Part; 4],
+        late: Late,
+    },
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Late {
+    Nothing,
+    Remove(u32),
+    Unsubscribe(u32, u32),
+    Subscribe(u32, u32),
+    Drain(u32, Part),
+}
+
+struct Pair {
+    fanout: Fanout,
+    naive: Naive,
+    limits: FanoutLimits,
+    /// Newest sequence number by topic, taken by the shard.
+    seqs: BTreeMap<u32, u64>,
+    /// The rests of cut frames, which the reactor holds.
+    rests: BTreeMap<u32, Vec<u8>>,
+    published: u8,
+}
+
+impl Pair {
+    fn new(limits: FanoutLimits) -> Self {
+        Self {
+            fanout: Fanout::new(limits),
+            naive: Naive::default(),
+            limits,
+            seqs: BTreeMap::new(),
+            rests: BTreeMap::new(),
+            published: 0,
+        }
+    }
+
+    fn take(&mut self, step: Step) {
+        match step {
+            Step::Subscribe { slot, topic, ahead } => self.subscribe(slot, topic, ahead),
+            Step::Unsubscribe { slot, topic } => self.unsubscribe(slot, topic),
+            Step::Remove { slot } => self.remove(slot),
+            Step::Publish { topic, length, exclude } => self.publish(topic, length, exclude),
+            Step::Drain { slot, part } => self.drain(slot, part),
+            Step::Turn { batch, parts, late } => self.turn(batch, parts, late),
+        }
+    }
+
+    fn subscribe(&mut self, slot: u32, topic: u32, ahead: i64) {
+        let after_seq = self.seqs.get(&topic).unwrap_or(&0).saturating_add_signed(ahead);
+        let others = self.naive.subscribers(topic);
+        let expected = match (self.naive.subscribe(slot, topic, after_seq), others) {
+            (false, _) => Subscribed::Already,
+            (true, 0) => Subscribed::First,
+            (true, _) => Subscribed::Joined,
+        };
+        assert_eq!(self.fanout.subscribe(slot, TopicKey(topic), after_seq), expected);
+    }
+
+    fn unsubscribe(&mut self, slot: u32, topic: u32) {
+        let expected = match (self.naive.unsubscribe(slot, topic), self.naive.subscribers(topic)) {
+            (false, _) => Unsubscribed::NotHeld,
+            (true, 0) => Unsubscribed::Last,
+            (true, _) => Unsubscribed::Left,
+        };
+        assert_eq!(self.fanout.unsubscribe(slot, TopicKey(topic)), expected);
+    }
+
+    fn remove(&mut self, slot: u32) {
+        self.rests.remove(&slot);
+        let mut last = Vec::new();
+        self.fanout.remove(slot, |topic| last.push(topic.0));
+        last.sort_unstable();
+        assert_eq!(last, Vec::from_iter(self.naive.remove(slot)));
+    }
+
+    fn publish(&mut self, topic: u32, length: usize, exclude: Option<u32>) {
+        let seq = self.seqs.entry(topic).or_default();
+        *seq += 1;
+        self.published = self.published.wrapping_add(1);
+        let frame = vec![self.published; length];
+        let wanted = self.fanout.publish(TopicKey(topic), *seq, &frame, exclude);
+        assert_eq!(wanted, self.naive.subscribers(topic) > 0);
+        self.naive.publish(topic, *seq, &frame, exclude);
+    }
+
+    fn drain(&mut self, slot: u32, part: Part) {
+        if !self.fanout.is_lagging(slot) {
+            return;
+        }
+        let mut out = vec![0xAA];
+        let owed = self.fanout.owed(slot, &mut out);
+        let (bytes, more) = self.naive.owed(slot, self.limits.owed_chunk_bytes);
+        assert_eq!((&out[1..], owed.bytes, owed.more), (&bytes[..], bytes.len(), more));
+        let rest = self.rests.entry(slot).or_default();
+        let sent = part_of(part, rest.len() + bytes.len());
+        if let Some(sent) = sent.checked_sub(rest.len()) {
+            let settled = rest_of(self.fanout.settle_owed(slot, sent));
+            assert_eq!(settled, self.naive.settle_owed(slot, sent));
+            *rest = settled.unwrap_or_default();
+        } else {
+            rest.drain(..sent);
+        }
+    }
+
+    fn turn(&mut self, batch: usize, parts: [Part; 4], late: Late) {
+        self.fanout.seal();
+        let due = self.naive.seal();
+        assert_eq!(Vec::from_iter(self.fanout.due().iter().map(|due| due.slot)), slots(&due));
+        self.late(late);
+        self.send(batch, &due, parts);
+        if let Late::Drain(slot, part) = late {
+            self.drain(slot, part);
+        }
+        self.end_turn();
+    }
+
+    fn late(&mut self, late: Late) {
+        match late {
+            Late::Nothing | Late::Drain(..) => {}
+            Late::Remove(slot) => self.remove(slot),
+            Late::Unsubscribe(slot, topic) => self.unsubscribe(slot, topic),
+            Late::Subscribe(slot, topic) => self.subscribe(slot, topic, 0),
+        }
+    }
+
+    fn send(&mut self, batch: usize, due: &[(u32, Vec<u8>)], parts: [Part; 4]) {
+        let mut from = 0;
+        while from < due.len() {
+            let end = self.fanout.compose(from, batch);
+            assert!(from < end && end <= from + batch);
+            for (&due, (slot, bytes)) in self.fanout.due()[from..end].iter().zip(&due[from..end]) {
+                let gone = !self.naive.connections.contains_key(slot);
+                assert_eq!(self.fanout.run(due.run), if gone { &[][..] } else { bytes });
+                assert_eq!(self.fanout.due_index(*slot).map(|at| self.fanout.due()[at]), Some(due));
+            }
+            for (index, (slot, bytes)) in (from..end).zip(&due[from..end]) {
+                self.settle(index, *slot, bytes, parts[index % 4]);
+            }
+            from = end;
+        }
+    }
+
+    fn settle(&mut self, index: usize, slot: u32, bytes: &[u8], part: Part) {
+        let due = self.fanout.due()[index];
+        let gone = !self.naive.connections.contains_key(&slot);
+        let sent = if gone { 0 } else { part_of(part, bytes.len()) };
+        let hold = part == 1;
+        let expected = self.naive.settle(slot, if hold { 0 } else { sent }, hold);
+        if hold {
+            self.fanout.hold(due);
+            assert!(expected.is_none_or(|rest| rest.is_empty()));
+            return;
+        }
+        assert_eq!(rest_of(self.fanout.settle(due, sent)), expected);
+        self.rests.insert(slot, expected.unwrap_or_default());
+    }
+
+    fn end_turn(&mut self) {
+        self.fanout.end_turn();
+        let FanoutLimits { log_entries_max, log_bytes_max, .. } = self.limits;
+        let expected = self.naive.end_turn(log_entries_max, log_bytes_max);
+        let mut overruns = Vec::new();
+        while let Some(overrun) = self.fanout.next_overrun() {
+            overruns.push((overrun.slot, overrun.skipped));
+        }
+        overruns.sort_unstable();
+        assert_eq!(overruns, expected);
+        assert_eq!(self.fanout.delivered(), self.naive.delivered as u64);
+        let kept = &self.naive.lengths[self.naive.delivered..];
+        assert_eq!(self.fanout.log_size(), (kept.len(), kept.iter().sum()));
+        assert!(self.fanout.due().is_empty());
+    }
+
+    fn compare(&self, slots: u32, topics: u32) {
+        assert_eq!(self.fanout.head(), self.naive.lengths.len() as u64);
+        let mut lagging = Vec::from_iter(self.fanout.lagging());
+        lagging.sort_unstable();
+        let expected = self.naive.connections.iter().filter(|(_, each)| each.lagging);
+        assert_eq!(lagging, Vec::from_iter(expected.map(|(&slot, _)| slot)));
+        for slot in 0..slots {
+            assert_eq!(self.fanout.is_lagging(slot), lagging.contains(&slot));
+            assert_eq!(self.fanout.lag_of(slot), self.naive.lag_of(slot), "lag of {slot}");
+            let held = self.naive.connections.get(&slot).map(|connection| &connection.held);
+            let mut topics = Vec::from_iter(self.fanout.subscriptions(slot).map(|topic| topic.0));
+            topics.sort_unstable();
+            assert_eq!(
+                topics,
+                Vec::from_iter(held.into_iter().flat_map(|held| held.keys().copied()))
+            );
+            assert!(topics.iter().all(|&topic| self.fanout.is_subscribed(slot, TopicKey(topic))));
+        }
+        for topic in 0..topics {
+            assert_eq!(self.fanout.subscribers(TopicKey(topic)), self.naive.subscribers(topic));
+        }
+    }
+}
+
+fn slots(due: &[(u32, Vec<u8>)]) -> Vec<u32> {
+    due.iter().map(|(slot, _)| *slot).collect()
+}
+
+fn part_of(part: Part, whole: usize) -> usize {
+    whole * usize::from(part) / 255
+}
+
+fn rest_of(settled: Settled<'_>) -> Option<Vec<u8>> {
+    match settled {
+        Settled::CaughtUp => None,
+        Settled::Lagging { rest } => Some(rest.to_vec()),
+    }
+}
+
+fn part() -> impl Strategy<Value = Part> {
+    prop_oneof![4 => Just(255), 2 => any::<u8>(), 1 => Just(0), 1 => Just(1)]
+}
+
+fn step(slots: u32, topics: u32) -> impl Strategy<Value = Step> {
+    let late = prop_oneof![
+        6 => Just(Late::Nothing),
+        1 => (0..slots).prop_map(Late::Remove),
+        1 => (0..slots, 0..topics).prop_map(|(slot, topic)| Late::Unsubscribe(slot, topic)),
+        1 => (0..slots, 0..topics).prop_map(|(slot, topic)| Late::Subscribe(slot, topic)),
+        2 => (0..slots, part()).prop_map(|(slot, part)| Late::Drain(slot, part)),
+    ];
+    let ahead = prop_oneof![5 => Just(0), 1 => -4..4_i64];
+    let exclude = prop_oneof![4 => Just(None), 1 => (0..slots + 2).prop_map(Some)];
+    let length = prop_oneof![8 => 1..20_usize, 1 => 20..90_usize];
+    prop_oneof![
+        6 => (0..slots, 0..topics, ahead)
+            .prop_map(|(slot, topic, ahead)| Step::Subscribe { slot, topic, ahead }),
+        2 => (0..slots, 0..topics).prop_map(|(slot, topic)| Step::Unsubscribe { slot, topic }),
+        1 => (0..slots).prop_map(|slot| Step::Remove { slot }),
+        12 => (0..topics, length, exclude)
+            .prop_map(|(topic, length, exclude)| Step::Publish { topic, length, exclude }),
+        3 => (0..slots, part()).prop_map(|(slot, part)| Step::Drain { slot, part }),
+        4 => (1..9_usize, [part(), part(), part(), part()], late)
+            .prop_map(|(batch, parts, late)| Step::Turn { batch, parts, late }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    #[test]
+    fn every_byte_is_what_the_naive_model_says(
+        steps in prop::collection::vec(step(6, 4), 1..160),
+        log_entries_max in 1..40_usize,
+        log_bytes_max in 1..600_usize,
+        owed_chunk_bytes in 1..100_usize,
+    ) {
+        let limits = FanoutLimits { log_entries_max, log_bytes_max, owed_chunk_bytes };
+        let mut pair = Pair::new(limits);
+        for step in steps {
+            pair.take(step);
+            pair.compare(8, 4);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { max_shrink_iters: 2000, ..ProptestConfig::with_cases(40) })]
+
+    /// Enough of everything for sets to repeat, groups of slots to stay empty, and turns to have more
+    /// than 64 entries.
+    #[test]
+    fn wide_turns_are_what_the_naive_model_says(
+        held in prop::collection::vec((0..400_u32, 0..40_u32), 0..3000),
+        alike in prop::collection::vec((0..400_u32, 0..5_u32), 0..300),
+        turns in prop::collection::vec(
+            (prop::collection::vec(step(400, 40), 1..300), [part(), part(), part(), part()]),
+            1..8,
+        ),
+    ) {
+        let limits = FanoutLimits { log_entries_max: 400, ..FanoutLimits::default() };
+        let mut pair = Pair::new(limits);
+        for (slot, topic) in held {
+            pair.subscribe(slot, topic, 0);
+        }
+        for (slot, group) in alike {
+            (0..20).for_each(|topic| pair.subscribe(slot, (group * 7 + topic) % 40, 0));
+        }
+        for (steps, parts) in turns {
+            for step in steps.into_iter().filter(|step| !matches!(step, Step::Turn { .. })) {
+                pair.take(step);
+            }
+            pair.turn(100, parts, Late::Nothing);
+            pair.compare(400, 40);
+        }
+    }
+}
