@@ -11,7 +11,7 @@
 pub struct FanoutLimits {
     /// Publications kept for connections that lag. Counted at the end of a turn: a turn may stand
     /// above it while it lasts. When it is reached the oldest go, and those that were owed them are
-    /// overrun ([`Fanout::overruns`](crate::Fanout::overruns)).
+    /// overrun ([`Fanout::next_overrun`](crate::Fanout::next_overrun)).
     pub log_entries_max: usize,
     /// Bytes of frames kept for connections that lag; same rule. The memory behind it may be twice
     /// as much, because room in front is reclaimed only when it is half of the whole.

@@ -96,7 +96,8 @@ impl Runs {
     /// place among the members on.
     pub(crate) fn reserve_mixture(&mut self, count: u32) -> (Run, u32) {
         let start = self.mixtures.last().map_or(0, |last| last.end);
-        self.mixtures.push(Mixture { start, end: start + count, picked: false });
+        let end = start.checked_add(count).expect("fewer than 2^32 marks in a turn");
+        self.mixtures.push(Mixture { start, end, picked: false });
         self.bytes.push(Bytes::Absent);
         (Run(self.plain + number(self.mixtures.len()) - 1), start)
     }

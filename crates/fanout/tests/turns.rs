@@ -14,11 +14,12 @@ fn fanout(held: &[(u32, TopicKey)]) -> Fanout {
     fanout
 }
 
-/// Publishes one frame per topic and seals; each frame is the topic's letter and its number.
-fn publish(fanout: &mut Fanout, first_seq: u64, topics: &[TopicKey]) {
+/// Publishes one frame per topic and seals; each frame is the topic's letter and its number, which
+/// is a digit.
+fn publish(fanout: &mut Fanout, first_seq: u8, topics: &[TopicKey]) {
     for (seq, &topic) in (first_seq..).zip(topics) {
         let letter = [b'G', b'S', b'C'][topic.0 as usize];
-        fanout.publish(topic, seq, &[letter, b'0' + u8::try_from(seq).unwrap()], None);
+        fanout.publish(topic, u64::from(seq), &[letter, b'0' + seq], None);
     }
     fanout.seal();
 }
@@ -139,7 +140,10 @@ fn a_laggard_without_backlog_holds_nothing_and_is_woken_by_its_own_topics_only()
     for seq in 2..5 {
         publish(&mut fanout, seq, &[SILVER]);
         fanout.end_turn();
-        assert_eq!((fanout.log_size(), fanout.lag_of(0), fanout.delivered()), ((0, 0), 0, seq));
+        assert_eq!(
+            (fanout.log_size(), fanout.lag_of(0), fanout.delivered()),
+            ((0, 0), 0, u64::from(seq))
+        );
     }
     publish(&mut fanout, 5, &[SILVER, GOLD]);
     assert_eq!(Vec::from_iter(fanout.due().iter().map(|due| due.slot)), [1]);
