@@ -1,13 +1,31 @@
 //! The Tickwire stock ticker: feeds in, browsers out, on one port.
+//!
+//! The way of an event: a [`feed`] yields it, the [`player`] waits until it is due, the [`market`]
+//! writes it as one update and one snapshot, the engine delivers the update to every subscriber of
+//! the instrument and keeps the snapshot for the next one. The way of a request: [`app`] routes it,
+//! a [`session`] applies the rules of the message protocol, whose messages are [`request`] and
+//! [`reply`]. The binary `tickwire` adds the command line ([`config`]) and signals.
+
+#![forbid(unsafe_code)]
 
 pub mod allowance;
+pub mod app;
+pub mod audience;
+pub mod config;
 pub mod event;
 pub mod feed;
 pub mod instrument;
 pub mod market;
+pub mod metrics;
+pub mod page;
+pub mod player;
 pub mod reply;
 pub mod request;
 pub mod session;
+pub mod ticker;
+
+pub use config::Settings;
+pub use ticker::{StartError, Stop, Ticker};
 
 /// The folder of recorded events that tests replay: `TICKWIRE_DATA`, or `../shared/data` beside
 /// the workspace; `None` where there is none.

@@ -1,0 +1,206 @@
+//! The application as the engine sees it: one handler per shard, which routes requests and lends
+//! each connection to its protocol session.
+//!
+//! It is the joint between [`Session`], which knows the rules, and the engine's [`Context`], which
+//! can send and subscribe. What handlers of different shards share is read-only, or counted with
+//! atomics; a message from a client touches its own shard only.
+
+use std::hash::{BuildHasher, RandomState};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tickwire::{
+    Answer, CloseCode, Context, Ended, Frame, Handler, Kind, Lagged, Message, Request, Response,
+    Topic,
+};
+
+use crate::audience::Audience;
+use crate::instrument::{InstrumentId, Listing};
+use crate::metrics::Metrics;
+use crate::page;
+use crate::reply::{SUBPROTOCOL, close};
+use crate::session::{Desk, Link, Rules, Session};
+
+/// What the handlers of all shards share.
+#[derive(Debug)]
+pub struct Shared {
+    /// What the protocol leaves to the server.
+    pub rules: Rules,
+    /// The instruments of the feed.
+    pub listing: Arc<Listing>,
+    /// Names the numbering of their events.
+    pub epoch: Arc<str>,
+    /// One for each instrument, in the order of the listing.
+    pub topics: Arc<[Topic]>,
+    /// Told who listens.
+    pub audience: Arc<Audience>,
+    /// Told what happens.
+    pub metrics: Arc<Metrics>,
+    /// How long a shutdown may take.
+    pub shutdown_timeout: Duration,
+}
+
+/// The ticker on one shard.
+#[derive(Debug)]
+pub struct App {
+    desk: Desk,
+    shared: Arc<Shared>,
+    random: RandomState,
+}
+
+impl App {
+    /// A handler for one shard.
+    #[must_use]
+    pub fn new(shared: Arc<Shared>) -> Self {
+        let (listing, epoch) = (Arc::clone(&shared.listing), Arc::clone(&shared.epoch));
+        let desk = Desk::new(shared.rules, listing, epoch);
+        Self { desk, shared, random: RandomState::new() }
+    }
+
+    /// Lends a connection to its session, and tells what became of its subscriptions.
+    fn lend<T>(
+        &mut self,
+        connection: &mut Context<'_, Session>,
+        act: impl FnOnce(&mut Session, &mut Desk, &mut Wire<'_, '_>) -> T,
+    ) -> T {
+        let mut session = std::mem::take(connection.state());
+        let held = session.held();
+        let topics = Arc::clone(&self.shared.topics);
+        let done = act(&mut session, &mut self.desk, &mut Wire { connection, topics: &topics });
+        self.tell(held, session.held());
+        *connection.state() = session;
+        done
+    }
+
+    fn tell(&self, before: u32, after: u32) {
+        self.shared.metrics.subscriptions.inc_by(i64::from(after) - i64::from(before));
+        match (before, after) {
+            (0, 1..) => self.shared.audience.join(),
+            (1.., 0) => self.shared.audience.leave(),
+            _ => {}
+        }
+    }
+
+    fn get(&self, request: &Request<'_>) -> Response {
+        match request.path() {
+            "/healthz" => Response::text(200, "ok"),
+            "/metrics" => Response {
+                status: 200,
+                content_type: OPEN_METRICS,
+                headers: Vec::new(),
+                body: self.shared.metrics.text().into_bytes().into(),
+            },
+            _ => page::find(request).unwrap_or_else(Response::not_found),
+        }
+    }
+}
+
+impl Handler for App {
+    type State = Session;
+
+    fn request(&mut self, request: &Request<'_>, _peer: SocketAddr) -> Answer<Session> {
+        if request.path() == TICKER_PATH {
+            let protocol = request.choose_protocol(&[SUBPROTOCOL]);
+            return Answer::Upgrade { state: Session::default(), protocol };
+        }
+        Answer::Http(match request.method() {
+            "GET" | "HEAD" => self.get(request),
+            _ => Response::text(405, "only GET and HEAD are answered here")
+                .with_header("Allow", "GET, HEAD".to_owned()),
+        })
+    }
+
+    fn open(&mut self, connection: &mut Context<'_, Session>) {
+        self.shared.metrics.clients.inc();
+        let (now, name) = (connection.now(), format!("c-{}", connection.id()));
+        let next =
+            self.lend(connection, |session, desk, wire| session.open(desk, wire, now, &name));
+        connection.set_timer(next);
+    }
+
+    fn message(&mut self, connection: &mut Context<'_, Session>, message: Message<'_>) {
+        let now = connection.now();
+        self.lend(connection, |session, desk, wire| match message.kind {
+            Kind::Text => session.text(desk, wire, now, message.payload),
+            Kind::Binary => Session::binary(wire),
+        });
+    }
+
+    fn timer(&mut self, connection: &mut Context<'_, Session>) {
+        let now = connection.now();
+        let next = self.lend(connection, |session, desk, wire| session.timer(desk, wire, now));
+        if let Some(next) = next {
+            connection.set_timer(next);
+        }
+    }
+
+    fn lagged(&mut self, _connection: &mut Context<'_, Session>) -> Lagged {
+        Lagged::Close(close::SLOW_CONSUMER, "slow consumer")
+    }
+
+    fn shutdown(&mut self, connection: &mut Context<'_, Session>) {
+        // Each client gets a time of its own: all at once would be a storm.
+        let spread = self.random.hash_one(connection.id()) % RETRY_SPREAD_MS;
+        let retry = RETRY + Duration::from_millis(spread);
+        let deadline = self.shared.shutdown_timeout;
+        self.lend(connection, |_, desk, wire| Session::shutdown(desk, wire, retry, deadline));
+    }
+
+    fn close(&mut self, connection: &mut Context<'_, Session>, ended: Ended) {
+        self.shared.metrics.clients.dec();
+        self.shared.metrics.count_end(ended);
+        let held = connection.state().held();
+        self.tell(held, 0);
+    }
+}
+
+/// A connection as its session sees it.
+struct Wire<'a, 'c> {
+    connection: &'a mut Context<'c, Session>,
+    topics: &'a [Topic],
+}
+
+impl Link for Wire<'_, '_> {
+    type Snapshot = Frame;
+
+    fn send(&mut self, text: &[u8]) {
+        self.connection.send(Kind::Text, text);
+    }
+
+    fn send_snapshot(&mut self, snapshot: &Frame) {
+        self.connection.send_frame(snapshot);
+    }
+
+    fn close(&mut self, code: CloseCode, reason: &str) {
+        self.connection.close(code, reason);
+    }
+
+    fn silent_for(&self) -> Duration {
+        self.connection.silent_for()
+    }
+
+    fn holds(&self, instrument: InstrumentId) -> bool {
+        self.connection.is_subscribed(&self.topics[instrument.index()])
+    }
+
+    fn subscribe(&mut self, instrument: InstrumentId) -> (u64, Option<Frame>) {
+        let retained = self.connection.subscribe(&self.topics[instrument.index()]);
+        (retained.seq, retained.frame)
+    }
+
+    fn unsubscribe(&mut self, instrument: InstrumentId) -> bool {
+        self.connection.unsubscribe(&self.topics[instrument.index()])
+    }
+}
+
+/// Where the WebSocket is.
+const TICKER_PATH: &str = "/ticker";
+
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// After a shutdown a client is to come back within this and [`RETRY_SPREAD_MS`]: a restart takes
+/// about a second, and RFC 6455 section 7.2.3 asks for a random delay of up to 5 s.
+const RETRY: Duration = Duration::from_secs(1);
+
+const RETRY_SPREAD_MS: u64 = 4_000;

@@ -1,0 +1,214 @@
+//! The command line of `tickwire`, and the settings it becomes.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use tickwire::{BackendChoice, Config};
+
+use crate::player::{Pace, Speed};
+use crate::session::Rules;
+
+/// Streams market data to browsers: a feed in, a live page and a WebSocket out, on one port.
+#[derive(Debug, Parser)]
+#[command(name = "tickwire", version, args_conflicts_with_subcommands = true)]
+pub struct CommandLine {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: Serve,
+}
+
+impl CommandLine {
+    /// What to serve: `serve` is what `tickwire` does without a subcommand.
+    #[must_use]
+    pub fn serve(self) -> Serve {
+        match self.command {
+            Some(Command::Serve(serve)) => serve,
+            None => self.serve,
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the ticker (what `tickwire` does without a subcommand)
+    Serve(Serve),
+}
+
+/// Options of `tickwire serve`.
+#[derive(Clone, Debug, Args)]
+pub struct Serve {
+    /// Address and port to listen on
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9001")]
+    listen: SocketAddr,
+
+    /// Event loops, each on a thread of its own; 0: one for each core
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    shards: usize,
+
+    /// How the event loops wait for the network: auto or epoll
+    #[arg(long, value_name = "NAME", default_value = "auto")]
+    backend: BackendChoice,
+
+    /// Where market events come from: synthetic, or replay:FILE[,FILE...] with one JSON event a
+    /// line, plain or gzip; files start together
+    #[arg(long, value_name = "FEED", default_value = "synthetic")]
+    feed: FeedChoice,
+
+    /// Seed of the synthetic feed: the same seed gives the same events
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+
+    /// How fast: 1 as it happened, 10 ten times that, max as fast as the slowest subscriber takes it
+    #[arg(long, value_name = "N|max", default_value = "1")]
+    speed: Speed,
+
+    /// Begin the replay again after its end
+    #[arg(long = "loop")]
+    repeat: bool,
+
+    /// Begin the feed when this many clients hold a subscription
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    hold_for: usize,
+
+    /// Milliseconds of silence after which a client is sent a heartbeat, 100 to 60000
+    #[arg(long, value_name = "MS", default_value_t = 1000,
+          value_parser = clap::value_parser!(u64).range(100..=60_000))]
+    heartbeat: u64,
+}
+
+/// Where market events come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FeedChoice {
+    /// Invented instruments.
+    Synthetic,
+    /// Recorded files.
+    Replay(Vec<PathBuf>),
+}
+
+impl FromStr for FeedChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "synthetic" {
+            return Ok(Self::Synthetic);
+        }
+        let files = text.strip_prefix("replay:").filter(|files| !files.is_empty());
+        let files = files.ok_or("choose synthetic or replay:FILE[,FILE...]")?;
+        if files.split(',').any(str::is_empty) {
+            return Err("a file name is missing beside a comma".to_owned());
+        }
+        Ok(Self::Replay(files.split(',').map(PathBuf::from).collect()))
+    }
+}
+
+/// How a ticker is to run.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The engine's.
+    pub engine: Config,
+    /// Where market events come from.
+    pub feed: FeedChoice,
+    /// Seed of the synthetic feed.
+    pub seed: u64,
+    /// When events are played.
+    pub pace: Pace,
+    /// What the protocol leaves to the server.
+    pub rules: Rules,
+}
+
+impl Settings {
+    /// A synthetic feed at its own speed under the protocol's usual rules.
+    #[must_use]
+    pub fn new(listen: SocketAddr) -> Self {
+        let mut engine = Config::new(listen);
+        engine.limits.protocol.message_bytes_max = MESSAGE_BYTES_MAX;
+        Self {
+            engine,
+            feed: FeedChoice::Synthetic,
+            seed: 1,
+            pace: Pace { speed: Speed::Times(1.0), repeat: false, hold_for: 0 },
+            rules: Rules::default(),
+        }
+    }
+}
+
+impl From<Serve> for Settings {
+    fn from(serve: Serve) -> Self {
+        let mut settings = Self::new(serve.listen);
+        settings.engine.shards = serve.shards;
+        settings.engine.backend = serve.backend;
+        settings.feed = serve.feed;
+        settings.seed = serve.seed;
+        settings.pace = Pace { speed: serve.speed, repeat: serve.repeat, hold_for: serve.hold_for };
+        settings.rules.heartbeat = Duration::from_millis(serve.heartbeat);
+        settings
+    }
+}
+
+/// Longest message of a client: room for a request that names 4,096 symbols.
+const MESSAGE_BYTES_MAX: u64 = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn settings(arguments: &[&str]) -> Result<Settings, clap::Error> {
+        let arguments = [&["tickwire"], arguments].concat();
+        CommandLine::try_parse_from(arguments).map(|line| Settings::from(line.serve()))
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn serve_is_the_default_and_takes_the_same_options() {
+        for arguments in [&[][..], &["serve"]] {
+            let settings = settings(arguments).unwrap();
+            assert_eq!(settings.engine.listen, "127.0.0.1:9001".parse().unwrap());
+            assert_eq!((settings.engine.shards, settings.seed), (0, 1));
+            assert_eq!(settings.feed, FeedChoice::Synthetic);
+            assert_eq!(settings.pace.speed, Speed::Times(1.0));
+            assert_eq!(settings.engine.limits.protocol.message_bytes_max, 65_536);
+        }
+        let options = ["--listen", "[::1]:0", "--speed", "max", "--loop", "--hold-for", "7"];
+        for command in [&[][..], &["serve"]] {
+            let settings = settings(&[command, &options].concat()).unwrap();
+            assert_eq!(settings.engine.listen, "[::1]:0".parse().unwrap());
+            let Pace { speed, repeat, hold_for } = settings.pace;
+            assert_eq!((speed, repeat, hold_for), (Speed::Max, true, 7));
+        }
+    }
+
+    #[test]
+    fn a_feed_is_synthetic_or_names_its_files() {
+        let replay = |files: &[&str]| FeedChoice::Replay(files.iter().map(PathBuf::from).collect());
+        assert_eq!("synthetic".parse(), Ok(FeedChoice::Synthetic));
+        assert_eq!("replay:a.gz".parse(), Ok(replay(&["a.gz"])));
+        assert_eq!("replay:a,/b/c.ndjson".parse(), Ok(replay(&["a", "/b/c.ndjson"])));
+        for bad in ["", "replay", "replay:", "replay:a,", "replay:,a", "nats"] {
+            assert!(bad.parse::<FeedChoice>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn options_out_of_range_are_refused() {
+        for bad in [
+            &["--listen", "nowhere"][..],
+            &["--speed", "0"],
+            &["--heartbeat", "10"],
+            &["--backend", "kqueue"],
+            &["--feed", "tape"],
+            &["serve", "now"],
+        ] {
+            assert!(settings(bad).is_err(), "{bad:?}");
+        }
+    }
+}
