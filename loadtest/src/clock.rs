@@ -4,7 +4,8 @@
 //! because that is the clock whose readings a fan-out server writes into its messages: both sides
 //! must read the same one, which holds between processes of one machine only. What the generator
 //! itself costs is measured with the CPU time of the thread that drives the fleet, so that a server
-//! tested in the same process is not charged to it.
+//! tested in the same process is not charged to it; what other work on the machine costs the
+//! generator is the time for which that thread was ready to run and had to wait for a core.
 //!
 //! Nothing else in this crate reads a clock.
 
@@ -28,6 +29,16 @@ pub fn now() -> Nanoseconds {
 #[must_use]
 pub fn thread_cpu() -> Nanoseconds {
     nanoseconds(clock_gettime(ClockId::ThreadCPUTime))
+}
+
+/// Time that the calling thread was ready to run and no core was free for it, in nanoseconds, or
+/// `None` where the kernel does not tell (it does on Linux with scheduler statistics).
+///
+/// The second number of `/proc/thread-self/schedstat`.
+#[must_use]
+pub fn thread_wait() -> Option<Nanoseconds> {
+    let statistics = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    statistics.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// A duration in nanoseconds; the longest one that fits, 584 years, if it is longer.

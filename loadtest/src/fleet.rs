@@ -152,7 +152,7 @@ impl<'a, S: Scenario> Fleet<'a, S> {
     fn load(&mut self, events: &mut Events) -> io::Result<()> {
         self.enter(Stage::Running);
         self.tally.measure.begin();
-        let end = self.stage_began + clock::span(self.orders.duration);
+        let end = clock::now().saturating_add(clock::span(self.orders.duration));
         for client in 0..self.members.len() {
             let outcome = self.begin(client);
             self.settle(client, outcome);

@@ -29,5 +29,5 @@ mod target;
 
 pub use fault::{Fault, Faults, Occurrence};
 pub use load::{Connections, Live, Load, LoadError, Outcome, Stage, Work};
-pub use measure::{CORE_SHARE_MAX, LATENCY_MAX, Measured, Window};
+pub use measure::{CORE_SHARE_MAX, LATENCY_MAX, Measured, WAIT_SHARE_MAX, Window};
 pub use target::{Target, TargetError};

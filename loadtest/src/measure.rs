@@ -33,6 +33,7 @@ pub(crate) struct Measure {
 struct Begun {
     at: Nanoseconds,
     cpu: Nanoseconds,
+    wait: Option<Nanoseconds>,
 }
 
 /// What happened between `begin` and `end`.
@@ -43,6 +44,8 @@ pub struct Window {
     pub duration: Nanoseconds,
     /// CPU time of the generator's thread, in nanoseconds.
     pub cpu: Nanoseconds,
+    /// Time for which that thread waited for a core, in nanoseconds; `None` if not known.
+    pub wait: Option<Nanoseconds>,
     /// Messages received that were right.
     pub messages: u64,
     /// Their payload bytes.
@@ -84,8 +87,12 @@ impl Measure {
 
     /// Opens the window: what was recorded before is forgotten.
     pub(crate) fn begin(&mut self) {
-        *self = Self::new();
-        self.begun = Some(Begun { at: self.tick_at, cpu: clock::thread_cpu() });
+        self.interval.reset();
+        self.whole.reset();
+        (self.messages, self.bytes, self.messages_at_tick) = (0, 0, 0);
+        let wait = clock::thread_wait();
+        self.tick_at = clock::now();
+        self.begun = Some(Begun { at: self.tick_at, cpu: clock::thread_cpu(), wait });
     }
 
     /// Counts one right message of `bytes` payload bytes that was `latency` nanoseconds on its way.
@@ -113,6 +120,7 @@ impl Measure {
         self.window.get_or_insert_with(|| Window {
             duration: clock::now() - begun.at,
             cpu: clock::thread_cpu() - begun.cpu,
+            wait: begun.wait.zip(clock::thread_wait()).map(|(begun, now)| now - begun),
             messages: self.messages,
             bytes: self.bytes,
         });
@@ -156,6 +164,19 @@ impl Measured {
         self.window.cpu as f64 / self.window.duration.max(1) as f64
     }
 
+    /// Share of the time for which the generator waited for a core that other work had, 0 to 1.
+    #[must_use]
+    pub fn wait_share(&self) -> Option<f64> {
+        self.window.wait.map(|wait| wait as f64 / self.window.duration.max(1) as f64)
+    }
+
+    /// Whether other work on the machine kept the generator from its core for so long that the
+    /// figures tell of that work, too.
+    #[must_use]
+    pub fn was_disturbed(&self) -> bool {
+        self.wait_share().is_some_and(|share| share > WAIT_SHARE_MAX)
+    }
+
     /// Whether the generator was so busy that the figures tell of it rather than of the server.
     #[must_use]
     pub fn generator_was_limit(&self) -> bool {
@@ -177,6 +198,9 @@ pub const LATENCY_MAX: Nanoseconds = 3_600_000_000_000;
 
 /// Above this share of a core the generator itself counts as the limit.
 pub const CORE_SHARE_MAX: f64 = 0.9;
+
+/// Above this share of the time spent waiting for a core the machine counts as too busy.
+pub const WAIT_SHARE_MAX: f64 = 0.1;
 
 #[cfg(test)]
 mod tests {
@@ -238,9 +262,18 @@ mod tests {
     #[test]
     fn a_generator_over_nine_tenths_of_a_core_was_the_limit() {
         for (cpu, limit) in [(0, false), (90, false), (91, true), (100, true)] {
-            let window = Window { duration: 100, cpu, messages: 10, bytes: 0 };
+            let window = Window { duration: 100, cpu, ..Window::default() };
             let measured = Measured { window, latency: histogram() };
             assert_eq!(measured.generator_was_limit(), limit, "{cpu} of 100");
+        }
+    }
+
+    #[test]
+    fn a_generator_that_waited_for_a_core_was_disturbed() {
+        for (wait, disturbed) in [(None, false), (Some(10), false), (Some(11), true)] {
+            let window = Window { duration: 100, wait, ..Window::default() };
+            let measured = Measured { window, latency: histogram() };
+            assert_eq!(measured.was_disturbed(), disturbed, "{wait:?} of 100");
         }
     }
 }

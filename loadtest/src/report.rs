@@ -77,6 +77,8 @@ struct ClientCpu {
     per_message_us: Option<f64>,
     /// Of one core, 0 to 1.
     core_share: f64,
+    /// Of the duration, 0 to 1: ready to run, but other work had the core.
+    wait_share: Option<f64>,
     generator_was_limit: bool,
 }
 
@@ -135,6 +137,7 @@ impl Results {
                 seconds: measured.window.cpu as f64 / 1e9,
                 per_message_us: measured.cpu_microseconds_per_message(),
                 core_share: measured.core_share(),
+                wait_share: measured.wait_share(),
                 generator_was_limit: measured.generator_was_limit(),
             },
             errors_total: faults.total(),
@@ -203,21 +206,35 @@ pub fn table(load: &Load, outcome: &Outcome) -> String {
     );
     rows.row("latency", &percentiles(measured));
     rows.row("client CPU", &client_cpu(measured));
-    if measured.generator_was_limit() {
-        rows.row(
-            "note",
-            &format!(
-                "the generator itself was the limit (above {:.0} % of a core); figures describe \
-                 it, not the server",
-                CORE_SHARE_MAX * 100.0
-            ),
-        );
-    }
     rows.errors(&outcome.faults);
-    if measured.window.messages == 0 && outcome.faults.total() == 0 {
-        rows.row("note", silence(load.work));
+    for note in notes(load, outcome) {
+        rows.row("note", &note);
     }
     rows.0
+}
+
+/// What a reader must know before the figures are believed.
+fn notes(load: &Load, outcome: &Outcome) -> Vec<String> {
+    let Outcome { measured, faults, .. } = outcome;
+    let mut notes = Vec::new();
+    if measured.generator_was_limit() {
+        notes.push(format!(
+            "the generator itself was the limit (above {:.0} % of a core); figures describe it, \
+             not the server",
+            CORE_SHARE_MAX * 100.0
+        ));
+    }
+    if let Some(share) = measured.wait_share().filter(|_| measured.was_disturbed()) {
+        notes.push(format!(
+            "other work on this machine kept the generator waiting {:.0} % of the time; figures \
+             describe that, too",
+            share * 100.0
+        ));
+    }
+    if measured.window.messages == 0 && faults.total() == 0 {
+        notes.push(silence(load.work).to_owned());
+    }
+    notes
 }
 
 /// Lines with a name in front.
