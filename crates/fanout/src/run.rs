@@ -339,17 +339,20 @@ impl Merge {
 
 /// Copies the frames of some entries of the turn behind each other, neighbours at once.
 fn append(to: &mut Vec<u8>, log: &Log, entries: impl Iterator<Item = u32>) -> Range<usize> {
-    let start = to.len();
+    let first = to.len();
     let turn = log.turn();
-    let mut entries = entries.map(|entry| &turn[entry as usize]).peekable();
-    while let Some(first) = entries.next() {
-        let mut end = first.end;
-        while let Some(next) = entries.next_if(|next| next.start == end) {
-            end = next.end;
+    let (mut start, mut end) = (turn[0].start, turn[0].start);
+    // Not a `for` loop: a chain of iterators runs as nested loops only from within.
+    entries.for_each(|entry| {
+        let entry = &turn[entry as usize];
+        if entry.start != end {
+            to.extend_from_slice(log.bytes(start, end));
+            start = entry.start;
         }
-        to.extend_from_slice(log.bytes(first.start, end));
-    }
-    start..to.len()
+        end = entry.end;
+    });
+    to.extend_from_slice(log.bytes(start, end));
+    first..to.len()
 }
 
 /// Words of a turn up to which the entries of each topic are kept as words too: turns of 256 are the
