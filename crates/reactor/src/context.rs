@@ -6,6 +6,7 @@ use std::time::Duration;
 use tickwire_protocol::{CloseCode, Kind, OpCode, encode};
 
 use crate::clock::{Tick, Timestamp};
+use crate::connection::Stage;
 use crate::error::Full;
 use crate::frame::Frame;
 use crate::handler::ConnectionId;
@@ -66,6 +67,9 @@ impl<'a, S> Context<'a, S> {
 
     /// Sends a Ping with up to 125 bytes of payload; more are cut off (RFC 6455 §5.5.2).
     pub fn ping(&mut self, payload: &[u8]) {
+        if !self.is_open() {
+            return;
+        }
         let payload = &payload[..payload.len().min(125)];
         self.local.control(self.key, |out| encode::frame(true, OpCode::Ping, None, payload, out));
     }
@@ -79,6 +83,9 @@ impl<'a, S> Context<'a, S> {
     /// Calls [`Handler::timer`](crate::Handler::timer) once, at least `after` from now. A connection
     /// has one such timer: setting it again replaces it. Grain: 16 ms.
     pub fn set_timer(&mut self, after: Duration) {
+        if !self.is_open() {
+            return;
+        }
         let at = self.local.tick.after(after);
         self.local.links[self.key.index()].timer = at;
         self.local.arm(self.key);
@@ -175,5 +182,10 @@ impl<'a, S> Context<'a, S> {
     #[must_use]
     pub fn silent_for(&self) -> Duration {
         self.local.tick.since(self.local.links[self.key.index()].sent)
+    }
+
+    /// Whether anything may still be said and called for: not in `Handler::close`.
+    fn is_open(&self) -> bool {
+        self.local.links[self.key.index()].stage == Stage::Open
     }
 }

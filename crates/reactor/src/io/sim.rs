@@ -260,8 +260,10 @@ struct Socket {
     stream: usize,
     blocked: bool,
     paused: bool,
-    /// The end of the peer's stream has been reported.
+    /// The end of the peer's stream has been reported; there may still be room to send.
     ended: bool,
+    /// The reset of the connection has been reported: there is nothing more of it.
+    broken: bool,
 }
 
 impl Default for World {
@@ -285,7 +287,14 @@ impl Sim {
         let stream = self.world.borrow_mut().queues[self.shard].pop_front()?;
         self.generation += 1;
         let generation = self.generation;
-        let socket = Socket { generation, stream, blocked: false, paused: false, ended: false };
+        let socket = Socket {
+            generation,
+            stream,
+            blocked: false,
+            paused: false,
+            ended: false,
+            broken: false,
+        };
         let slot = u32::try_from(self.sockets.insert(socket)).expect("few sockets");
         Some(Key { slot, generation })
     }
@@ -301,18 +310,18 @@ enum Found {
 /// The one place where a socket of the simulation is looked at: room first, then bytes, then ends.
 fn look(socket: &mut Socket, world: &mut World, buffer: &mut Vec<u8>) -> Option<Found> {
     let stream = &mut world.streams[socket.stream];
-    if socket.ended {
+    if socket.broken {
         return None;
     }
     if stream.reset {
-        socket.ended = true;
+        socket.broken = true;
         return Some(Found::Ended(Some(ErrorKind::ConnectionReset.into())));
     }
     if socket.blocked && stream.to_peer.len() < stream.window {
         socket.blocked = false;
         return Some(Found::Writable);
     }
-    if socket.paused {
+    if socket.paused || socket.ended {
         return None;
     }
     if !stream.to_server.is_empty() {
