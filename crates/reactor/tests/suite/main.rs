@@ -1,0 +1,17 @@
+//! What a peer of a running engine sees, bytes against bytes.
+//!
+//! Every case is written once and runs in two worlds: on epoll over sockets of this machine, and in
+//! the simulation, there for several seeds, each of which cuts what is sent and received elsewhere.
+//! Cases that need time to pass, or a network as unkind as only a simulated one is, run there alone.
+//!
+//! `world` is the two worlds and what they have in common, `session` a conversation with several
+//! peers in one of them, `wire` the bytes of a client (written here, not by the crates under test),
+//! `application` the handler that all cases talk to. The other modules are cases, by topic.
+
+mod application;
+mod closing;
+mod handshake;
+mod messages;
+mod session;
+mod wire;
+mod world;

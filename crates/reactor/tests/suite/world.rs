@@ -1,0 +1,140 @@
+//! Where a case runs: peers of an engine, over real sockets or simulated ones.
+//!
+//! A [`Place`] starts a [`World`]. A world has the few things that peers can do and that others
+//! hold of a server; what cases build from them is in `session`. No world sleeps: the simulated one
+//! turns until nothing moves any more, and finds then that an expected event cannot come; the real
+//! one waits for the event itself, for at most [`PATIENCE`].
+
+pub(crate) mod loopback;
+pub(crate) mod simulated;
+
+use std::time::Duration;
+
+use tickwire_reactor::{Counters, Limits, Publisher};
+
+use crate::application::Journal;
+
+pub(crate) use loopback::Loopback;
+pub(crate) use simulated::Seed;
+
+/// How long a real world waits for something that must come: only a failing test waits that long.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What an engine is started with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setup {
+    pub(crate) shards: usize,
+    pub(crate) limits: Limits,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self { shards: 1, limits: Limits::default() }
+    }
+}
+
+impl Setup {
+    /// The defaults but for some limits.
+    pub(crate) fn with_limits(change: impl FnOnce(&mut Limits)) -> Self {
+        let mut setup = Self::default();
+        change(&mut setup.limits);
+        setup
+    }
+
+    pub(crate) const fn with_shards(mut self, shards: usize) -> Self {
+        self.shards = shards;
+        self
+    }
+}
+
+/// A way to start an engine.
+pub(crate) trait Place {
+    type World: World;
+
+    fn start(&self, setup: Setup) -> Self::World;
+}
+
+/// A peer, by the order in which it connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Peer(pub(crate) usize);
+
+/// What a peer found when it waited for the server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// At least one byte.
+    Bytes(Vec<u8>),
+    /// The server ended its half of the stream.
+    End,
+    /// The connection was reset.
+    Reset,
+}
+
+/// An engine and its peers.
+pub(crate) trait World {
+    /// A new peer connects.
+    fn connect(&mut self) -> Peer;
+
+    /// A new peer connects whose socket holds a few kilobytes only.
+    fn connect_narrow(&mut self) -> Peer;
+
+    /// `peer` sends bytes, all of them; they arrive when the peer or another next waits.
+    fn send(&mut self, peer: Peer, bytes: &[u8]);
+
+    /// `peer` sends as much of `bytes` as the server lets it while nobody reads; how much that is.
+    fn push(&mut self, peer: Peer, bytes: &[u8]) -> usize;
+
+    /// `peer` waits for the server.
+    fn receive(&mut self, peer: Peer) -> Reading;
+
+    /// `peer` ends its half of the stream.
+    fn end(&mut self, peer: Peer);
+
+    /// `peer` goes without a word.
+    fn reset(&mut self, peer: Peer);
+
+    /// Waits until `done`, which must come true without anybody doing more.
+    fn until(&mut self, what: &str, done: impl FnMut(&Self) -> bool);
+
+    fn counters(&self) -> Counters;
+
+    fn publisher(&self) -> Publisher;
+
+    fn journal(&self) -> &Journal;
+
+    fn shutdown(&mut self);
+
+    /// Whether the server has ended.
+    fn is_over(&self) -> bool;
+}
+
+/// Makes a test of each of the functions named, in each world. They are given the [`Place`].
+macro_rules! in_each_world {
+    ($($case:ident),+ $(,)?) => {
+        mod on_epoll {
+            $(#[test]
+            fn $case() {
+                super::$case(&crate::world::Loopback);
+            })+
+        }
+        mod simulated {
+            $(#[test]
+            fn $case() {
+                crate::world::simulated::for_some_seeds(super::$case);
+            })+
+        }
+    };
+}
+
+/// Makes a test of each of the functions named, in the simulated world only.
+macro_rules! in_simulation {
+    ($($case:ident),+ $(,)?) => {
+        mod only_simulated {
+            $(#[test]
+            fn $case() {
+                crate::world::simulated::for_some_seeds(super::$case);
+            })+
+        }
+    };
+}
+
+pub(crate) use {in_each_world, in_simulation};

@@ -1,0 +1,172 @@
+//! The world of real sockets: a server on this machine, clients that block with a time-out.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::thread;
+use std::time::Duration;
+
+use socket2::{Domain, SockRef, Socket, Type};
+use tickwire_reactor::{
+    BackendChoice, Config, Counters, Handle, Publisher, Server, ShardStart, Timestamp,
+};
+
+use super::{PATIENCE, Peer, Place, Reading, Setup, World};
+use crate::application::{Application, Journal};
+
+/// The epoll back end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Loopback;
+
+/// A server that runs on threads, and the clients' sockets.
+pub(crate) struct Sockets {
+    address: SocketAddr,
+    handle: Handle,
+    publisher: Publisher,
+    journal: Journal,
+    /// By peer; none where it was reset.
+    streams: Vec<Option<TcpStream>>,
+    /// Joins the server, and panics if a shard of it failed.
+    server: Option<thread::JoinHandle<()>>,
+}
+
+impl Place for Loopback {
+    type World = Sockets;
+
+    fn start(&self, setup: Setup) -> Sockets {
+        let mut config = Config::default();
+        config.backend = BackendChoice::Epoll;
+        config.shards = setup.shards;
+        config.limits = setup.limits;
+        let bound = Server::bind(&config).expect("a port of this machine");
+        let journal = Journal::default();
+        let handlers = journal.clone();
+        let server = bound
+            .start(move |shard: ShardStart| Application::new(&shard, handlers.clone()))
+            .expect("threads can be started");
+        let (address, handle, publisher) =
+            (server.local_addr(), server.handle(), server.publisher());
+        let server = thread::spawn(move || server.join().expect("no shard fails"));
+        Sockets { address, handle, publisher, journal, streams: Vec::new(), server: Some(server) }
+    }
+}
+
+impl Sockets {
+    /// Long enough that a server which will read has read, short enough to wait for in a test.
+    const FULL_AFTER: Duration = Duration::from_millis(250);
+
+    fn stream(&self, peer: Peer) -> &TcpStream {
+        self.streams[peer.0].as_ref().expect("a peer that was reset does nothing any more")
+    }
+
+    fn adopt(&mut self, stream: TcpStream) -> Peer {
+        stream.set_nodelay(true).expect("a TCP socket");
+        stream.set_read_timeout(Some(PATIENCE)).expect("not zero");
+        stream.set_write_timeout(Some(PATIENCE)).expect("not zero");
+        self.streams.push(Some(stream));
+        Peer(self.streams.len() - 1)
+    }
+}
+
+impl World for Sockets {
+    fn connect(&mut self) -> Peer {
+        let stream = TcpStream::connect(self.address).expect("the server listens");
+        self.adopt(stream)
+    }
+
+    fn connect_narrow(&mut self) -> Peer {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        // Before connecting: the window that is announced depends on it.
+        socket.set_recv_buffer_size(4 * 1024).expect("a size");
+        socket.set_send_buffer_size(4 * 1024).expect("a size");
+        socket.connect(&self.address.into()).expect("the server listens");
+        self.adopt(socket.into())
+    }
+
+    fn send(&mut self, peer: Peer, bytes: &[u8]) {
+        match self.stream(peer).write_all(bytes) {
+            Ok(()) => {}
+            // The server has closed meanwhile; what it said is for `receive` to tell.
+            Err(error)
+                if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {}
+            Err(error) => panic!("{peer:?} cannot send: {error}"),
+        }
+    }
+
+    fn push(&mut self, peer: Peer, bytes: &[u8]) -> usize {
+        let mut stream = self.stream(peer);
+        stream.set_write_timeout(Some(Self::FULL_AFTER)).expect("not zero");
+        let mut pushed = 0;
+        while pushed < bytes.len() {
+            match stream.write(&bytes[pushed..]) {
+                Ok(count) => pushed += count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => panic!("{peer:?} cannot send: {error}"),
+            }
+        }
+        stream.set_write_timeout(Some(PATIENCE)).expect("not zero");
+        pushed
+    }
+
+    fn receive(&mut self, peer: Peer) -> Reading {
+        let mut buffer = vec![0; 64 * 1024];
+        match self.stream(peer).read(&mut buffer) {
+            Ok(0) => Reading::End,
+            Ok(count) => {
+                buffer.truncate(count);
+                Reading::Bytes(buffer)
+            }
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => Reading::Reset,
+            Err(error) => panic!("{peer:?} waited in vain: {error}"),
+        }
+    }
+
+    fn end(&mut self, peer: Peer) {
+        // Fails where the server was first.
+        let _ = self.stream(peer).shutdown(Shutdown::Write);
+    }
+
+    fn reset(&mut self, peer: Peer) {
+        if let Some(stream) = self.streams[peer.0].take() {
+            // Closing it then sends a reset.
+            let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+        }
+    }
+
+    fn until(&mut self, what: &str, mut done: impl FnMut(&Self) -> bool) {
+        let start = Timestamp::read();
+        while !done(self) {
+            let waited = Timestamp::read().since(start);
+            assert!(waited < PATIENCE, "waited in vain until {what}: {:?}", self.counters());
+            thread::yield_now();
+        }
+    }
+
+    fn counters(&self) -> Counters {
+        self.handle.metrics().total()
+    }
+
+    fn publisher(&self) -> Publisher {
+        self.publisher.clone()
+    }
+
+    fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    fn shutdown(&mut self) {
+        self.handle.shutdown();
+    }
+
+    fn is_over(&self) -> bool {
+        self.server.as_ref().is_none_or(thread::JoinHandle::is_finished)
+    }
+}
+
+impl Drop for Sockets {
+    fn drop(&mut self) {
+        self.streams.clear();
+        self.handle.shutdown();
+        let ended = self.server.take().map_or(Ok(()), thread::JoinHandle::join);
+        assert!(ended.is_ok() || thread::panicking(), "a shard failed");
+    }
+}

@@ -1,0 +1,152 @@
+//! The simulated world: one thread, virtual time, a network that cuts everything anywhere.
+
+use std::time::Duration;
+
+use tickwire_reactor::io::sim::{self, Simulation};
+use tickwire_reactor::{Counters, Publisher};
+
+use super::{Peer, Place, Reading, Setup, World};
+use crate::application::{Application, Journal};
+
+/// A simulation that is played from this seed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seed(pub(crate) u64);
+
+/// A simulated server and its peers.
+pub(crate) struct Simulated {
+    pub(crate) simulation: Simulation<Application>,
+    journal: Journal,
+    peers: Vec<sim::Peer>,
+    reset: Vec<bool>,
+}
+
+/// Runs a case for several seeds; if it fails, says for which.
+pub(crate) fn for_some_seeds(case: impl Fn(&Seed)) {
+    for seed in 0..16 {
+        let told = TellSeed(seed);
+        case(&Seed(seed));
+        drop(told);
+    }
+}
+
+/// Names the seed if a panic passes by.
+struct TellSeed(u64);
+
+impl Drop for TellSeed {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("in the simulation with seed {}", self.0);
+        }
+    }
+}
+
+impl Place for Seed {
+    type World = Simulated;
+
+    fn start(&self, setup: Setup) -> Simulated {
+        let journal = Journal::default();
+        let simulation = Simulation::new(self.0, setup.shards, setup.limits, |shard| {
+            Application::new(&shard, journal.clone())
+        });
+        Simulated { simulation, journal, peers: Vec::new(), reset: Vec::new() }
+    }
+}
+
+impl Simulated {
+    /// Lets time pass in which nobody says anything.
+    pub(crate) fn advance(&mut self, duration: Duration) {
+        self.simulation.settle();
+        self.simulation.advance(duration);
+        self.simulation.settle();
+    }
+
+    /// How many bytes the peer may leave unread.
+    pub(crate) fn set_window(&mut self, peer: Peer, bytes: usize) {
+        self.simulation.set_window(self.peers[peer.0], bytes);
+    }
+
+    /// What has arrived at the peer by now, perhaps nothing.
+    pub(crate) fn arrived(&mut self, peer: Peer) -> Vec<u8> {
+        self.simulation.settle();
+        self.simulation.receive(self.peers[peer.0])
+    }
+
+    /// Whether the server has given the peer's socket back.
+    pub(crate) fn is_closed(&self, peer: Peer) -> bool {
+        self.simulation.is_closed(self.peers[peer.0])
+    }
+}
+
+impl World for Simulated {
+    fn connect(&mut self) -> Peer {
+        self.peers.push(self.simulation.connect());
+        self.reset.push(false);
+        Peer(self.peers.len() - 1)
+    }
+
+    fn connect_narrow(&mut self) -> Peer {
+        let peer = self.connect();
+        self.set_window(peer, 4 * 1024);
+        peer
+    }
+
+    fn send(&mut self, peer: Peer, bytes: &[u8]) {
+        self.simulation.send(self.peers[peer.0], bytes);
+    }
+
+    fn push(&mut self, peer: Peer, bytes: &[u8]) -> usize {
+        // A simulated peer's own buffer has no end; what the server took of it is what counts.
+        let before = self.counters().received_bytes;
+        self.send(peer, bytes);
+        self.simulation.settle();
+        let taken = self.counters().received_bytes - before;
+        usize::try_from(taken).expect("a length")
+    }
+
+    fn receive(&mut self, peer: Peer) -> Reading {
+        let bytes = self.arrived(peer);
+        if !bytes.is_empty() {
+            return Reading::Bytes(bytes);
+        }
+        if self.reset[peer.0] {
+            return Reading::Reset;
+        }
+        let ended = self.simulation.is_ended(self.peers[peer.0]);
+        assert!(ended, "{peer:?} waits for what will never come");
+        Reading::End
+    }
+
+    fn end(&mut self, peer: Peer) {
+        self.simulation.end(self.peers[peer.0]);
+    }
+
+    fn reset(&mut self, peer: Peer) {
+        self.reset[peer.0] = true;
+        self.simulation.reset(self.peers[peer.0]);
+    }
+
+    fn until(&mut self, what: &str, mut done: impl FnMut(&Self) -> bool) {
+        self.simulation.settle();
+        assert!(done(self), "it will never be that {what}: {:?}", self.counters());
+    }
+
+    fn counters(&self) -> Counters {
+        self.simulation.counters()
+    }
+
+    fn publisher(&self) -> Publisher {
+        self.simulation.publisher()
+    }
+
+    fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    fn shutdown(&mut self) {
+        self.simulation.shutdown();
+    }
+
+    fn is_over(&self) -> bool {
+        self.simulation.is_over()
+    }
+}
