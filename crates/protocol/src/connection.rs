@@ -391,8 +391,8 @@ struct Joined {
 
 impl Joined {
     fn restart(&mut self) {
+        // The validator expects a new text already: a message that is finished has ended its text.
         self.bytes.clear();
-        self.text = Validator::new();
         self.finished = false;
     }
 

@@ -199,7 +199,8 @@ fn joined_messages_of_one_read_share_a_buffer_that_is_freed_at_its_end() {
 
 #[test]
 fn what_is_kept_of_a_message_is_in_proportion_to_what_arrived() {
-    let len = 1024 * 1024_usize;
+    // Well below the limit, so that the bound by what the header declares shows.
+    let len = 600_000_usize;
     let message = masked(true, OpCode::Text, &vec![b'x'; len]);
     let mut connection = Connection::new(Role::Server);
     let mut control = Vec::new();
@@ -273,7 +274,7 @@ fn nothing_is_kept_once_a_cut_frame_is_over() {
         assert_eq!(taken.kept_bytes, 0);
     }
 
-    // A message under way is dropped at our Close, and at the peer's.
+    // A message under way is dropped at our Close, at the peer's, and at a failure.
     let mut begun = masked(false, OpCode::Text, &[b'x'; 1000]);
     let (_, taken) = taken_by(|| {
         feed(&mut connection, &mut begun.clone(), &mut control);
@@ -289,6 +290,20 @@ fn nothing_is_kept_once_a_cut_frame_is_over() {
         let mut mask = || unreachable!("a server does not mask");
         let event = other.receive(&mut input, &limits, &mut mask, &mut control);
         assert_eq!(event, Some(Event::Closed(None, "")));
+    });
+    assert_eq!(taken.kept_bytes, 0);
+    let mut other = Connection::new(Role::Server);
+    let mut begun = masked(false, OpCode::Binary, &[b'x'; 1000]);
+    begun.extend(masked(true, OpCode::Ping, b"cut"));
+    let (_, taken) = taken_by(|| {
+        let cut = begun.len() - 1;
+        feed(&mut other, &mut begun[..cut], &mut control);
+        feed(&mut other, &mut begun[cut..], &mut control);
+        let mut wrong = *b"\xff";
+        let mut input = &mut wrong[..];
+        let mut mask = || unreachable!("a server does not mask");
+        let event = other.receive(&mut input, &limits, &mut mask, &mut control);
+        assert!(matches!(event, Some(Event::Failed(_))), "{event:?}");
     });
     assert_eq!(taken.kept_bytes, 0);
 }

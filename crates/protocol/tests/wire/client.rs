@@ -92,6 +92,11 @@ fn answers_are_accepted_only_if_every_must_is_met() {
         ("two accepts", with(accept, &accept.repeat(2)), Err(ClientError::Accept)),
         ("wrong accept", with("s3pP", "s3pp"), Err(ClientError::Accept)),
         ("no upgrade", with("Upgrade: websocket\r\n", ""), Err(ClientError::Upgrade)),
+        (
+            "two upgrades",
+            with("Upgrade: websocket\r\n", "Upgrade: websocket\r\nUpgrade: h2c\r\n"),
+            Err(ClientError::Upgrade),
+        ),
         ("other upgrade", with("websocket", "h2c"), Err(ClientError::Upgrade)),
         ("no connection", with("Connection: Upgrade\r\n", ""), Err(ClientError::Connection)),
         ("other connection", with("n: Upgrade", "n: upgraded"), Err(ClientError::Connection)),
@@ -130,6 +135,28 @@ fn an_answer_without_end_is_refused_at_the_limit() {
     let mut handshake = ClientHandshake::with_limits(KEY, limits);
     let mut bytes = [ANSWER.as_bytes(), &[b'x'; 1000]].concat();
     assert_eq!(handshake.receive(&mut &mut bytes[..]), Err(ClientError::HeadTooLong));
+
+    limits.request_bytes_max = 100_000;
+    limits.request_headers_max = usize::MAX;
+    let mut handshake = ClientHandshake::with_limits(KEY, limits);
+    let lines = "X: y\r\n".repeat(Limits::HEADERS_CEILING);
+    let mut bytes = with("Upgrade: websocket\r\n", &lines);
+    assert_eq!(handshake.receive(&mut &mut bytes[..]), Err(ClientError::HeadTooLong));
+}
+
+#[test]
+fn a_client_that_offers_no_subprotocol_accepts_none() {
+    let protocol = "Sec-WebSocket-Protocol: superchat\r\n";
+    let accepted = |answer: &mut [u8]| {
+        let mut handshake = ClientHandshake::new(KEY);
+        handshake.request("a", "/", &[], &[], &mut Vec::new()).expect("a valid request");
+        handshake.receive(&mut &mut answer[..]).map(|accepted| accepted.expect("complete").protocol)
+    };
+    assert_eq!(accepted(&mut with(protocol, "")), Ok(None));
+    for value in ["superchat", "", ","] {
+        let line = format!("Sec-WebSocket-Protocol: {value}\r\n");
+        assert_eq!(accepted(&mut with(protocol, &line)), Err(ClientError::Protocol), "{value}");
+    }
 }
 
 #[test]

@@ -71,6 +71,9 @@ pub(crate) fn feed(
             connection.receive(&mut input, limits, &mut mask, &mut outcome.control)
         {
             outcome.seen.push(Seen::of(&event));
+            if matches!(event, Event::Closed(..) | Event::Failed(_)) {
+                assert!(input.is_empty(), "what follows the end is ignored");
+            }
         }
         assert!(input.is_empty(), "None means that all input is used up");
     }

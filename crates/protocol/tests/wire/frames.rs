@@ -119,6 +119,11 @@ fn fragments_come_in_order() {
     let ping = masked(true, Ping, b"p");
     let cases = [
         case("5.4 continuation of nothing", &[masked(true, Continuation, b"a")], &[PROTOCOL_ERROR]),
+        case(
+            "5.4 continuation of nothing, and too long",
+            &[header_declaring(0, 1 << 40)],
+            &[PROTOCOL_ERROR],
+        ),
         case("5.4 unfinished continuation", &[masked(false, Continuation, b"")], &[PROTOCOL_ERROR]),
         case(
             "5.4 continuation after a whole message",
@@ -206,6 +211,20 @@ fn pings_of_every_length_are_answered_in_order_with_the_same_bytes() {
         let expected: Vec<Seen> = payloads.iter().cloned().map(Seen::Ping).collect();
         assert_eq!(outcome.seen, expected);
         crate::drive::assert_owed("5.5.2", Role::Server, &outcome);
+    }
+}
+
+/// Section 5.5: a control frame that is too long cannot be made by mistake.
+#[test]
+fn pings_and_pongs_are_cut_to_125_bytes() {
+    let payload: Vec<u8> = (0..=255).collect();
+    for len in [0, 124, 125, 126, 256] {
+        let mut out = Vec::new();
+        encode::ping(&payload[..len], Some(MASK), &mut out);
+        encode::pong(&payload[..len], Some(MASK), &mut out);
+        let kept = payload[..len.min(125)].to_vec();
+        let seen = feed(&mut Connection::new(Role::Server), &out, &[out.len()], &Limits::default());
+        assert_eq!(seen.seen, [Seen::Ping(kept.clone()), Seen::Pong(kept)], "{len} bytes");
     }
 }
 

@@ -146,6 +146,11 @@ fn the_headers_that_ask_for_an_upgrade_are_required() {
             with("Connection", &["Connection: keep-alive", "Connection: upgrade"]),
             101,
         ),
+        (
+            "4.2.1 (4) two lines, the other way round",
+            with("Connection", &["Connection: upgrade", "Connection: keep-alive"]),
+            101,
+        ),
         ("4.2.1 (4) substring", with("Connection", &["Connection: upgraded"]), 400),
         ("4.2.1 (4) missing", with("Connection", &[]), 400),
     ]);
@@ -189,6 +194,7 @@ fn requests_that_could_hide_something_are_refused() {
         ("4.1 a body", [and(b"Content-Length: 5"), b"hello".to_vec()].concat(), 400),
         ("4.1 a chunked body", and(b"Transfer-Encoding: chunked"), 400),
         ("4.1 Content-Length of no number", and(b"Content-Length: 0x0"), 400),
+        ("4.1 Content-Length empty", and(b"Content-Length:"), 400),
         ("4.1 Content-Length signed", and(b"Content-Length: +0"), 400),
         ("4.1 Content-Length in a list", and(b"Content-Length: 0, 0"), 400),
         ("4.1 Content-Length twice", and(b"Content-Length: 0\r\nContent-Length: 0"), 400),
@@ -334,6 +340,32 @@ fn bytes_behind_the_request_stay_in_the_input() {
         let (out, left) = serve(&request, &pieces, &accept).expect("an answer");
         assert_eq!(status(&out), 101);
         assert_eq!(left, early, "cut as {pieces:?}");
+    }
+}
+
+#[test]
+fn what_breaks_the_lines_of_a_head_is_refused_at_the_byte_that_shows_it() {
+    let cases: &[&[u8]] = &[
+        b"GET / HTTP/1.1\n",
+        b"GET / HTTP/1.1\rH",
+        b"GET / HTTP/1.1\r\r",
+        b"GET /\0",
+        b"GET / HTTP/1.1\r\n\0",
+        b"GET / HTTP/1.1\r\nHost: a\r\n ",
+        b"GET / HTTP/1.1\r\nHost: a\r\n\t",
+        b"GET / HTTP/1.1\r\nHost: a\r\n\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\n\rX",
+        b"\r\n\r\r",
+        b"\n",
+        b"\0",
+        b" ",
+        b"\x16",
+        b"\x80",
+    ];
+    for head in cases {
+        let name = head.escape_ascii().to_string();
+        assert_eq!(serve(head, &[head.len() - 1], &accept), None, "{name} without its last byte");
+        assert_eq!(status(&answer(&name, head)), 400, "{name}");
     }
 }
 

@@ -167,14 +167,15 @@ fn a_head_is_limited_to_64_lines() {
 #[test]
 fn one_reader_can_read_one_request_after_another() {
     let mut reader = RequestReader::new();
-    let mut bytes =
-        b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: b\r\n\r\n".to_vec();
-    let mut input = &mut bytes[..];
-    for path in ["/1", "/2"] {
-        let request = reader.push(&mut input, &Limits::default()).expect("valid");
-        assert_eq!(request.expect("complete").path(), path);
+    let limits = Limits::default();
+    for (path, cut) in [("/1", 0), ("/2", 9), ("/3", 20), ("/4", 0)] {
+        let mut head = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").into_bytes();
+        let (mut first, mut rest) = head.split_at_mut(cut);
+        assert!(reader.push(&mut first, &limits).expect("valid so far").is_none());
+        let request = reader.push(&mut rest, &limits).expect("valid").expect("complete");
+        assert_eq!((request.path(), request.headers().count()), (path, 1));
+        assert!(rest.is_empty());
     }
-    assert!(input.is_empty());
 }
 
 #[test]
