@@ -1,4 +1,6 @@
-//! RFC 6455 frames: strict, zero-copy, `no_std`, with SIMD unmasking.
+#![doc = include_str!("../README.md")]
+//!
+//! ## The way of a byte
 //!
 //! This crate is where bytes from a socket become frames, and nothing else: it knows one frame at
 //! a time. [`Parser`] walks over received bytes and lends each payload from where it lies,

@@ -107,9 +107,9 @@ impl Parser {
         let payload = &mut take_front(input, frame_end)[glance.header_len..];
         let ascii = mask::apply(glance.key, payload);
         Some(Piece {
-            opcode: glance.opcode,
-            fin: glance.fin,
-            rsv1: glance.rsv1,
+            opcode: glance.opcode(),
+            fin: glance.fin(),
+            rsv1: glance.rsv1(),
             frame_len: glance.payload_len as u64,
             first: true,
             last: true,
