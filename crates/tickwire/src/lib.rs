@@ -68,3 +68,9 @@ pub use tickwire_reactor::{
     Server, ShardFailed, ShardStart, StartError, Timestamp, Topic,
 };
 pub use {tickwire_frame as frame, tickwire_protocol as protocol};
+
+// The code in these pages is compiled and run with the other examples.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+#[doc = include_str!("../../../docs/embedding.md")]
+mod pages {}
