@@ -159,6 +159,18 @@ impl<S> Local<S> {
         }
     }
 
+    /// The peer is there: bytes have come from it, or it has taken some while none are asked of it.
+    pub(crate) fn heard(&mut self, key: Key) {
+        let (tick, ping_after) = (self.tick, self.limits.ping_after);
+        let Some(link) = self.link(key) else { return };
+        link.received = tick;
+        // The deadline was that for the Pong; it moves only here, once per Ping.
+        if std::mem::take(&mut link.pinged) && link.stage == Stage::Open {
+            link.deadline = tick.after(ping_after);
+            self.arm(key);
+        }
+    }
+
     /// Makes sure that the wheel fires for a connection no later than its next deadline.
     pub(crate) fn arm(&mut self, key: Key) {
         let Some(link) = self.link(key) else { return };

@@ -206,15 +206,14 @@ impl<H: Handler, B: Backend> Shard<H, B> {
                 continue;
             }
             link.armed = Tick::NEVER;
-            let timer_due = link.timer <= tick;
-            let deadline_due = link.deadline <= tick;
             let (local, handler) = (&mut self.local, &mut self.handler);
-            if timer_due {
+            if local.links[key.index()].timer <= tick {
                 local.links[key.index()].timer = Tick::NEVER;
                 call(local, handler, key, |handler, context| handler.timer(context));
                 close_if_asked(local, handler, &mut self.inbound, key);
             }
-            if deadline_due {
+            // Asked after the timer: a close there sets another deadline.
+            if local.links[key.index()].deadline <= tick {
                 deadline(local, handler, &mut self.inbound, key);
             }
             local.arm(key);
@@ -265,9 +264,7 @@ fn received<H: Handler>(
     bytes: &mut [u8],
 ) {
     local.counters.received_bytes += bytes.len() as u64;
-    let tick = local.tick;
-    let Some(link) = local.link(key) else { return };
-    link.received = tick;
+    local.heard(key);
     let mut bytes = bytes;
     if let Inbound::Request { .. } = &inbound[key.index()] {
         request(local, handler, &mut inbound[key.index()], key, &mut bytes);
@@ -292,9 +289,8 @@ fn request<H: Handler>(
             *inbound = answer(local, handler, key, &request, *peer);
             if matches!(inbound, Inbound::Open(_)) {
                 local.counters.upgraded += 1;
-                let link = &mut local.links[key.index()];
-                link.stage = Stage::Open;
-                link.deadline = local.tick.after(local.limits.ping_after);
+                local.links[key.index()].stage = Stage::Open;
+                local.set_deadline(key, local.limits.ping_after);
                 call(local, handler, key, |handler, context| handler.open(context));
             }
         }
@@ -547,7 +543,6 @@ fn deadline<H: Handler>(
         Stage::Open => {
             let ping_due = link.received.after(limits.ping_after);
             if ping_due > tick {
-                link.pinged = false;
                 link.deadline = ping_due;
             } else if !link.pinged {
                 link.pinged = true;
@@ -558,6 +553,12 @@ fn deadline<H: Handler>(
                 over(local, handler, key, Ended::Lost);
                 abandon(local, key);
             }
+        }
+        // The peer is still reading what it was to get before the end.
+        Stage::Finishing | Stage::Ending
+            if link.is_blocked() && link.sent.after(limits.close_timeout) > tick =>
+        {
+            link.deadline = link.sent.after(limits.close_timeout);
         }
         Stage::Closing | Stage::Finishing | Stage::Ending => abandon(local, key),
     }

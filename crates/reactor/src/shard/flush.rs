@@ -170,7 +170,10 @@ impl<H: Handler, B: Backend> Shard<H, B> {
             };
             local.counters.sent_bytes += taken as u64;
             let link = &mut local.links[key.index()];
-            link.sent = local.tick;
+            if taken > 0 {
+                link.sent = local.tick;
+            }
+            let is_heard = taken > 0 && link.paused;
             let own_rest = &line[taken.min(own)..own];
             let rest = match local.fanout.settle_owed(key.slot, taken.saturating_sub(own)) {
                 Settled::Lagging { rest } if own_rest.is_empty() => rest,
@@ -178,6 +181,9 @@ impl<H: Handler, B: Backend> Shard<H, B> {
             };
             if let Some(unsent) = &mut link.unsent {
                 unsent.put_back(rest);
+            }
+            if is_heard {
+                local.heard(key);
             }
             if taken < line.len() {
                 local.counters.short_sends += 1;
@@ -195,6 +201,7 @@ impl<H: Handler, B: Backend> Shard<H, B> {
             self.backend.resume(key);
         }
         if matches!(link.stage, Stage::Finishing | Stage::Ending) {
+            self.local.set_deadline(key, self.local.limits.close_timeout);
             self.local.ending.push(key);
         }
     }
