@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tickwire_protocol::{CloseCode, Message, Request};
 use tickwire_reactor::{
-    Answer, ConnectionId, Context, Ended, Handler, Lagged, Publisher, Response, ShardStart,
+    Answer, ConnectionId, Context, Ended, Handler, Lagged, Limits, Publisher, Response, ShardStart,
 };
 
 /// One shard's share of the application.
@@ -25,6 +25,8 @@ pub(crate) enum Mode {
     Script,
     /// The same, and lost publications are skipped.
     Skip,
+    /// It is closed when the first Ping of the engine is due.
+    CloseByTimer,
     /// A panic in the callback of this name.
     Panic(&'static str),
     /// After the end it tries everything that it must not.
@@ -141,6 +143,7 @@ impl Handler for Application {
             "/script" => Mode::Script,
             "/skip" => Mode::Skip,
             "/undead" => Mode::Undead,
+            "/close-by-timer" => Mode::CloseByTimer,
             "/panic/open" => Mode::Panic("open"),
             "/panic/message" => Mode::Panic("message"),
             "/panic/timer" => Mode::Panic("timer"),
@@ -149,6 +152,9 @@ impl Handler for Application {
             "/panic/close" => Mode::Panic("close"),
             "/panic/request" => panic!("asked for"),
             "/page" => return Answer::Http(Response::text(200, "a page")),
+            "/page-of-100-kilobytes" => {
+                return Answer::Http(Response::text(200, numbered(0, 100_000)));
+            }
             "/long-page" => return Answer::Http(Response::text(200, numbered(0, 4_000_000))),
             "/header-that-ends-its-line" => {
                 let page = Response::text(200, "a page");
@@ -166,6 +172,7 @@ impl Handler for Application {
         self.journal.write(Entry::Opened(connection.id()));
         match *connection.state() {
             Mode::Panic("open") => panic!("asked for"),
+            Mode::CloseByTimer => connection.set_timer(Limits::default().ping_after),
             Mode::Panic("timer") => connection.set_timer(Duration::from_millis(1)),
             Mode::Panic("lagged") => drop(connection.subscribe(&self.publisher.topic("lagging"))),
             _ => {}
@@ -183,8 +190,11 @@ impl Handler for Application {
 
     fn timer(&mut self, connection: &mut Context<'_, Mode>) {
         self.journal.write(Entry::Timer(connection.id()));
-        assert_ne!(*connection.state(), Mode::Panic("timer"), "asked for");
-        connection.send_text("timer");
+        match *connection.state() {
+            Mode::Panic("timer") => panic!("asked for"),
+            Mode::CloseByTimer => connection.close(CloseCode(4000), "time is up"),
+            _ => connection.send_text("timer"),
+        }
     }
 
     fn lagged(&mut self, connection: &mut Context<'_, Mode>) -> Lagged {

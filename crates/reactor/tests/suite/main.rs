@@ -10,6 +10,7 @@
 
 mod application;
 mod closing;
+mod deadlines;
 mod handshake;
 mod messages;
 mod session;

@@ -1,0 +1,222 @@
+//! What happens because time passes: heartbeats, timers, and patience with slow peers.
+//!
+//! Deadlines of the handshake and of the closing handshake are with the cases of those.
+
+use std::time::Duration;
+
+use tickwire_reactor::Ended;
+
+use crate::application::{Entry, numbered};
+use crate::session::Session;
+use crate::wire::{self, PING, PONG};
+use crate::world::simulated::Simulated;
+use crate::world::{Peer, Seed, Setup, World, in_simulation};
+
+in_simulation!(
+    silent_peer_is_pinged_once_and_then_dropped,
+    answered_pings_keep_a_silent_peer,
+    talking_peer_is_not_pinged,
+    short_heartbeat_begins_with_the_connection,
+    answered_ping_counts_however_long_the_next_is_awaited,
+    timer_fires_once_and_never_early,
+    timer_can_be_replaced_and_taken_back,
+    close_in_a_timer_awaits_the_peer_even_if_a_ping_was_due,
+    slow_reader_of_its_echoes_is_not_taken_for_dead,
+    page_is_sent_for_as_long_as_the_peer_reads,
+    peer_that_reads_nothing_of_its_page_is_dropped,
+);
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// The grain of deadlines, twice: one for rounding up, one for the instant within a grain.
+const GRAIN: Duration = Duration::from_millis(33);
+
+/// Asserts that an empty Ping comes, and nothing before it.
+fn expect_ping(session: &mut Session<Simulated>, peer: Peer) {
+    let frame = session.frame(peer);
+    assert_eq!((frame.first, &*frame.payload), (PING, &b""[..]));
+}
+
+fn assert_silence(session: &mut Session<Simulated>, peer: Peer) {
+    assert_eq!(session.world.arrived(peer), b"");
+}
+
+fn silent_peer_is_pinged_once_and_then_dropped(place: &Seed) {
+    let mut session = Session::start(place, Setup::default());
+    let peer = session.open("/echo");
+    session.world.advance(20 * SECOND - GRAIN);
+    assert_silence(&mut session, peer);
+    session.world.advance(2 * GRAIN);
+    expect_ping(&mut session, peer);
+    session.world.advance(20 * SECOND - GRAIN);
+    assert_silence(&mut session, peer);
+    session.world.advance(2 * GRAIN);
+    assert!(session.world.is_closed(peer));
+    assert_eq!(session.world.journal().closed(), [Ended::Lost]);
+}
+
+fn answered_pings_keep_a_silent_peer(place: &Seed) {
+    let mut session = Session::start(place, Setup::default());
+    let (at_once, late) = (session.open("/echo"), session.open("/echo"));
+    for _ in 0..20 {
+        session.world.advance(20 * SECOND + GRAIN);
+        for peer in [at_once, late] {
+            expect_ping(&mut session, peer);
+        }
+        session.send(at_once, &wire::frame(PONG, b""));
+        session.world.advance(20 * SECOND - 2 * GRAIN);
+        assert_silence(&mut session, at_once);
+        session.send(late, &wire::frame(PONG, b""));
+        session.world.advance(3 * GRAIN);
+        expect_ping(&mut session, at_once);
+        session.send(at_once, &wire::frame(PONG, b""));
+    }
+    session.part(at_once);
+    session.part(late);
+}
+
+fn talking_peer_is_not_pinged(place: &Seed) {
+    let mut session = Session::start(place, Setup::default());
+    let peer = session.open("/echo");
+    for _ in 0..20 {
+        session.world.advance(19 * SECOND);
+        session.say(peer, "word");
+        assert_eq!(session.heard(peer), "word");
+    }
+    session.part(peer);
+}
+
+fn short_heartbeat_begins_with_the_connection(place: &Seed) {
+    let setup = Setup::with_limits(|limits| limits.ping_after = SECOND);
+    let mut session = Session::start(place, setup);
+    let (silent, timed) = (session.open("/echo"), session.open("/script"));
+    session.say(timed, "timer 1500");
+    session.world.advance(SECOND + GRAIN);
+    expect_ping(&mut session, silent);
+    session.send(timed, &wire::frame(PONG, b"unasked"));
+    expect_ping(&mut session, timed);
+    session.world.advance(SECOND);
+    assert_eq!(session.heard(timed), "timer");
+}
+
+fn answered_ping_counts_however_long_the_next_is_awaited(place: &Seed) {
+    let setup = Setup::with_limits(|limits| {
+        limits.ping_after = SECOND;
+        limits.pong_timeout = 5 * SECOND;
+    });
+    let mut session = Session::start(place, setup);
+    let peer = session.open("/echo");
+    for _ in 0..20 {
+        session.world.advance(SECOND + GRAIN);
+        expect_ping(&mut session, peer);
+        session.send(peer, &wire::frame(PONG, b""));
+        assert_silence(&mut session, peer);
+    }
+    session.part(peer);
+}
+
+fn timer_fires_once_and_never_early(place: &Seed) {
+    let mut session = Session::start(place, Setup::default());
+    let peer = session.open("/script");
+    for ms in [0, 1, 16, 17, 1_000, 19_000] {
+        session.say(peer, &format!("timer {ms}"));
+        let due = Duration::from_millis(ms);
+        session.world.advance(due.saturating_sub(Duration::from_millis(1)));
+        assert_silence(&mut session, peer);
+        session.world.advance(GRAIN + Duration::from_millis(1));
+        assert_eq!(session.heard(peer), "timer", "after {ms} ms");
+    }
+    session.world.advance(SECOND - 2 * GRAIN);
+    assert_silence(&mut session, peer);
+}
+
+fn timer_can_be_replaced_and_taken_back(place: &Seed) {
+    let mut session = Session::start(place, Setup::default());
+    let peer = session.open("/script");
+    for (words, due) in
+        [(["timer 1000", "timer 5000"], Some(5)), (["timer 5000", "timer 1000"], Some(1))]
+    {
+        for word in words {
+            session.say(peer, word);
+        }
+        session.world.advance(due.map_or(SECOND, |due| due * SECOND) - GRAIN);
+        assert_silence(&mut session, peer);
+        session.world.advance(2 * GRAIN);
+        assert_eq!(session.heard(peer), "timer");
+        session.world.advance(6 * SECOND);
+        assert_silence(&mut session, peer);
+    }
+    session.say(peer, "timer 1000");
+    session.say(peer, "no-timer");
+    session.world.advance(6 * SECOND);
+    assert_silence(&mut session, peer);
+    let timers = |entry: &&Entry| matches!(entry, Entry::Timer(_));
+    assert_eq!(session.world.journal().entries().iter().filter(timers).count(), 2);
+}
+
+fn close_in_a_timer_awaits_the_peer_even_if_a_ping_was_due(place: &Seed) {
+    let mut session = Session::start(place, Setup::default());
+    let peer = session.open("/close-by-timer");
+    session.world.advance(20 * SECOND + GRAIN);
+    assert_eq!(session.closed(peer), (4000, "time is up".to_owned()));
+    session.world.advance(4 * SECOND);
+    assert!(!session.world.is_closed(peer));
+    session.send(peer, &wire::close(4000, ""));
+    session.ended(peer);
+    session.counted("closes", 1, |counters| counters.closed);
+}
+
+fn slow_reader_of_its_echoes_is_not_taken_for_dead(place: &Seed) {
+    let setup = Setup::with_limits(|limits| limits.unsent_pause_bytes = 8 * 1024);
+    let mut session = Session::start(place, setup);
+    let peer = session.open("/echo");
+    session.world.set_window(peer, 1024);
+    for number in 0..100 {
+        session.say(peer, &numbered(number, 1_000));
+    }
+    for number in 0..100 {
+        session.world.advance(5 * SECOND);
+        let mut frame = session.frame(peer);
+        while frame.first == PING {
+            session.send(peer, &wire::frame(PONG, b""));
+            frame = session.frame(peer);
+        }
+        assert_eq!(frame.payload, numbered(number, 1_000).as_bytes());
+    }
+}
+
+fn page_is_sent_for_as_long_as_the_peer_reads(place: &Seed) {
+    let mut session = Session::start(place, Setup::default());
+    for half_closed in [false, true] {
+        let peer = session.connect_narrow();
+        session.send(peer, b"GET /page-of-100-kilobytes HTTP/1.1\r\nHost: a\r\n\r\n");
+        if half_closed {
+            session.world.end(peer);
+        }
+        let mut page = Vec::new();
+        while page.len() < 100_000 {
+            session.world.advance(4 * SECOND);
+            let arrived = session.world.arrived(peer);
+            assert!(!arrived.is_empty(), "cut after {} bytes", page.len());
+            page.extend(arrived);
+        }
+        assert!(page.ends_with(format!("{}\n", numbered(0, 100_000)).as_bytes()));
+        session.ended(peer);
+        if !half_closed {
+            // The last bytes were sent four seconds before they were read.
+            session.world.advance(SECOND / 2);
+            assert!(!session.world.is_closed(peer), "the peer has its time from the last byte on");
+        }
+        session.world.advance(SECOND);
+        assert!(session.world.is_closed(peer));
+    }
+}
+
+fn peer_that_reads_nothing_of_its_page_is_dropped(place: &Seed) {
+    let mut session = Session::start(place, Setup::default());
+    let peer = session.connect_narrow();
+    session.send(peer, b"GET /page-of-100-kilobytes HTTP/1.1\r\nHost: a\r\n\r\n");
+    session.world.advance(Duration::ZERO);
+    session.world.advance(6 * SECOND);
+    assert!(session.world.is_closed(peer));
+}
