@@ -130,7 +130,7 @@ impl Settings {
             engine,
             feed: FeedChoice::Synthetic,
             seed: 1,
-            pace: Pace { speed: Speed::Times(1.0), repeat: false, hold_for: 0 },
+            pace: Pace::default(),
             rules: Rules::default(),
         }
     }
@@ -143,7 +143,8 @@ impl From<Serve> for Settings {
         settings.engine.backend = serve.backend;
         settings.feed = serve.feed;
         settings.seed = serve.seed;
-        settings.pace = Pace { speed: serve.speed, repeat: serve.repeat, hold_for: serve.hold_for };
+        let Serve { speed, repeat, hold_for, .. } = serve;
+        settings.pace = Pace { speed, repeat, hold_for, ..Pace::default() };
         settings.rules.heartbeat = Duration::from_millis(serve.heartbeat);
         settings
     }
@@ -182,7 +183,7 @@ mod tests {
         for command in [&[][..], &["serve"]] {
             let settings = settings(&[command, &options].concat()).unwrap();
             assert_eq!(settings.engine.listen, "[::1]:0".parse().unwrap());
-            let Pace { speed, repeat, hold_for } = settings.pace;
+            let Pace { speed, repeat, hold_for, .. } = settings.pace;
             assert_eq!((speed, repeat, hold_for), (Speed::Max, true, 7));
         }
     }

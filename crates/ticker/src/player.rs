@@ -75,6 +75,16 @@ pub struct Pace {
     pub repeat: bool,
     /// How many connections must hold a subscription before the first event.
     pub hold_for: usize,
+    /// How long the slowest subscriber may hold up all others at speed `max`.
+    pub patience: Duration,
+}
+
+impl Default for Pace {
+    /// As it happened, once, at once; 5 s of patience.
+    fn default() -> Self {
+        let patience = Duration::from_secs(5);
+        Self { speed: Speed::Times(1.0), repeat: false, hold_for: 0, patience }
+    }
 }
 
 /// Plays a feed to the subscribers of its instruments.
@@ -184,7 +194,7 @@ impl Player {
     /// Waits until few enough updates are on their way, and closes those who hold them up for too
     /// long; `false` if the server has ended.
     fn wait_for_the_slowest(&self) -> bool {
-        let mut patience = PATIENCE;
+        let mut patience = self.pace.patience;
         while let Err(late) = self.publisher.wait_outstanding(OUTSTANDING_MAX, PATIENCE_STEP) {
             if !self.audience.wait(Duration::ZERO) {
                 return false;
@@ -193,7 +203,7 @@ impl Player {
             if patience.is_zero() {
                 tracing::warn!(outstanding = late.outstanding, "closing those who stay behind");
                 self.publisher.close_lagging(OUTSTANDING_MAX);
-                patience = PATIENCE;
+                patience = self.pace.patience;
             }
         }
         self.audience.wait(Duration::ZERO)
@@ -211,9 +221,6 @@ const BATCH_EVENTS_MAX: u64 = 64;
 /// Most updates that may be on their way at speed `max`: enough that shards and subscribers always
 /// find work, a sixty-fourth of what a shard retains for those who lag.
 const OUTSTANDING_MAX: u64 = 1024;
-
-/// How long the slowest subscriber may hold up all others at speed `max`.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often a player that waits looks whether the server is ending.
 const PATIENCE_STEP: Duration = Duration::from_millis(100);

@@ -1,0 +1,114 @@
+//! The binary: what it prints, how it ends.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::client::Client;
+use crate::http::get;
+use crate::server::recording;
+
+/// A process that is killed when the test is over.
+struct Process(Child);
+
+impl Process {
+    /// Starts `tickwire` on a free port, and returns it with the address that it prints.
+    fn serve(arguments: &[&str]) -> (Self, SocketAddr) {
+        let mut process = Self::run(&[arguments, &["--listen", "127.0.0.1:0"]].concat());
+        let mut line = String::new();
+        BufReader::new(process.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address = line.split("http://").nth(1).unwrap_or_else(|| panic!("printed {line:?}"));
+        let address = address.trim_end().trim_end_matches('/').parse().unwrap();
+        (process, address)
+    }
+
+    fn run(arguments: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tickwire"));
+        let command = command.args(arguments).env_remove("RUST_LOG").stdin(Stdio::null());
+        Self(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.0), signal).unwrap();
+    }
+
+    /// Reads its log up to a line that has `words`.
+    fn wait_for_log(&mut self, words: &str) {
+        let mut log = BufReader::new(self.0.stderr.as_mut().unwrap()).lines();
+        assert!(log.any(|line| line.unwrap().contains(words)), "{words:?} is not in the log");
+    }
+
+    /// Waits for its end, and returns its exit code and what it wrote to its log.
+    fn end(mut self) -> (Option<i32>, String) {
+        let mut log = String::new();
+        self.0.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+        (self.0.wait().unwrap().code(), log)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn it_serves_with_and_without_the_subcommand_and_ends_when_asked() {
+    for (arguments, signal) in [(&["--shards", "1"][..], Signal::TERM), (&["serve"], Signal::INT)] {
+        let (process, address) = Process::serve(arguments);
+        assert_eq!(get(address, "/healthz").status, 200);
+        let mut client = Client::connect(address);
+        client.subscribe(1, &["ORVA"]);
+        client.reply(1);
+        process.signal(signal);
+        while client.message()["code"] != "server_shutdown" {}
+        assert_eq!(client.close_code(), 1001);
+        let (code, log) = process.end();
+        assert_eq!(code, Some(0), "{log}");
+    }
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let (mut process, address) = Process::serve(&[]);
+    // This client reads nothing more, so the first shutdown waits for its answer to the Close.
+    let _client = Client::connect(address);
+    process.signal(Signal::TERM);
+    process.wait_for_log("shutting down");
+    process.signal(Signal::TERM);
+    assert_eq!(process.end().0, Some(128 + 15));
+}
+
+#[test]
+fn a_feed_that_cannot_be_read_is_a_clear_error_and_exit_code_2() {
+    let empty = recording(["no event", "{}"]);
+    let empty = format!("replay:{}", empty.path().display());
+    for (arguments, said) in [
+        (&["--feed", "replay:/nonexistent/x.gz"][..], "/nonexistent/x.gz cannot be opened"),
+        (&["--feed", &empty], "holds no event: 2 lines are out of shape"),
+        (&["--feed", "tape"], "choose synthetic or replay:FILE"),
+        (&["--listen", "203.0.113.1:9"], "203.0.113.1:9"),
+    ] {
+        let (code, log) = Process::run(arguments).end();
+        assert_eq!(code, Some(2), "{arguments:?}: {log}");
+        assert!(log.contains(said), "{arguments:?}: {log}");
+    }
+}
+
+#[test]
+fn lines_out_of_shape_are_named_in_the_log() {
+    let mut lines = crate::server::trades("AAA", 2);
+    lines.insert(1, "no event".to_owned());
+    let file = recording(lines);
+    let path = file.path().display().to_string();
+    let (process, address) = Process::serve(&["--feed", &format!("replay:{path}")]);
+    assert_eq!(get(address, "/healthz").status, 200);
+    process.signal(Signal::TERM);
+    let (code, log) = process.end();
+    assert_eq!(code, Some(0));
+    assert!(log.contains(&format!("{path}:2: skipped, it is not JSON")), "{log}");
+}
