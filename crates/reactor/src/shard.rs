@@ -72,9 +72,7 @@ impl<H: Handler, B: Backend> Shard<H, B> {
 
     /// Whether a shutdown is complete.
     pub(crate) fn is_over(&self) -> bool {
-        self.shutdown.is_some_and(|deadline| {
-            self.local.counters.connections_now == 0 || self.local.tick >= deadline
-        })
+        self.shutdown.is_some() && self.local.counters.connections_now == 0
     }
 
     /// One pass of the loop, waiting for at most `patience`.
@@ -174,6 +172,8 @@ impl<H: Handler, B: Backend> Shard<H, B> {
             return;
         }
         self.backend.stop_accepting();
+        // What was published before leaves first.
+        self.flush();
         let (local, handler) = (&mut self.local, &mut self.handler);
         let timeout = local.limits.shutdown_timeout;
         let deadline = local.tick.after(timeout);
@@ -191,6 +191,18 @@ impl<H: Handler, B: Backend> Shard<H, B> {
                 }
                 Stage::Handshake => finish(local, key, Stage::Ending),
                 Stage::Vacant | Stage::Closing | Stage::Finishing | Stage::Ending => {}
+            }
+        }
+    }
+
+    /// Ends whoever still holds up a shutdown.
+    fn end_shutdown(&mut self) {
+        for slot in 0..self.local.links.len() {
+            let slot = u32::try_from(slot).expect("slots are 32 bits");
+            let link = &self.local.links[slot as usize];
+            if link.stage != Stage::Vacant {
+                let key = link.key(slot);
+                abandon(&mut self.local, key);
             }
         }
     }
@@ -219,6 +231,9 @@ impl<H: Handler, B: Backend> Shard<H, B> {
             local.arm(key);
         }
         self.fired = fired;
+        if self.shutdown.is_some_and(|deadline| self.local.tick >= deadline) {
+            self.end_shutdown();
+        }
     }
 
     /// Tells other threads how far this shard is.
@@ -264,6 +279,10 @@ fn received<H: Handler>(
     bytes: &mut [u8],
 ) {
     local.counters.received_bytes += bytes.len() as u64;
+    // A send that broke in this turn may have ended the connection before its last bytes are seen.
+    if local.link(key).is_none_or(|link| matches!(link.stage, Stage::Finishing | Stage::Ending)) {
+        return;
+    }
     local.heard(key);
     let mut bytes = bytes;
     if let Inbound::Request { .. } = &inbound[key.index()] {
