@@ -1,9 +1,11 @@
 //! What a run measures: messages, bytes, latency, and what the generator itself cost.
 //!
 //! Every message that a server answered or published rightly ends in [`Measure::record`]: it is the
-//! hot path and costs a histogram cell and two additions, about 5 ns. Latency goes to the histogram
-//! of the present interval only; each tick (some per second) takes the interval's rate and p99 for
-//! the progress line and adds it to the whole run's histogram.
+//! hot path. Messages that were published in one burst and come in one read have latencies that are
+//! one to the histogram: such a run is counted and written once (of 30 ns that a fan-out message
+//! costs here in all, that saves 5). Latency goes to the histogram of the present interval only;
+//! each tick (some per second) takes the interval's rate and p99 for the progress line and adds it
+//! to the whole run's histogram.
 //!
 //! The invariant: rates and CPU are those of the window from `begin` to `end` and of nothing else.
 //! Latencies also include answers to messages that were sent in the window but came after its end,
@@ -20,12 +22,23 @@ pub(crate) struct Measure {
     interval: Histogram<u64>,
     /// Latencies of all intervals that are over.
     whole: Histogram<u64>,
+    /// The latencies recorded last, which are not in the histogram yet.
+    run: Run,
     messages: u64,
     bytes: u64,
     begun: Option<Begun>,
     window: Option<Window>,
     tick_at: Nanoseconds,
     messages_at_tick: u64,
+}
+
+/// Latencies in a row that fall into one cell of the histogram: from `lowest` to less than
+/// `lowest + width`.
+#[derive(Debug, Clone, Copy, Default)]
+struct Run {
+    lowest: Nanoseconds,
+    width: Nanoseconds,
+    count: u64,
 }
 
 /// Readings at the start of the window.
@@ -76,6 +89,7 @@ impl Measure {
         Self {
             interval: histogram(),
             whole: histogram(),
+            run: Run::default(),
             messages: 0,
             bytes: 0,
             begun: None,
@@ -89,6 +103,7 @@ impl Measure {
     pub(crate) fn begin(&mut self) {
         self.interval.reset();
         self.whole.reset();
+        self.run = Run::default();
         (self.messages, self.bytes, self.messages_at_tick) = (0, 0, 0);
         let wait = clock::thread_wait();
         self.tick_at = clock::now();
@@ -98,13 +113,32 @@ impl Measure {
     /// Counts one right message of `bytes` payload bytes that was `latency` nanoseconds on its way.
     #[inline]
     pub(crate) fn record(&mut self, latency: Nanoseconds, bytes: usize) {
-        self.interval.saturating_record(latency);
         self.messages += 1;
         self.bytes += bytes as u64;
+        if latency.wrapping_sub(self.run.lowest) >= self.run.width {
+            self.begin_run(latency);
+        }
+        self.run.count += 1;
+    }
+
+    /// Writes the run that is over, and begins one with `latency`.
+    fn begin_run(&mut self, latency: Nanoseconds) {
+        self.end_run();
+        let latency = latency.min(LATENCY_MAX);
+        let lowest = self.interval.lowest_equivalent(latency);
+        self.run = Run { lowest, width: self.interval.equivalent_range(latency), count: 0 };
+    }
+
+    fn end_run(&mut self) {
+        if self.run.count > 0 {
+            self.interval.saturating_record_n(self.run.lowest, self.run.count);
+            self.run = Run::default();
+        }
     }
 
     /// Ends the interval and starts the next.
     pub(crate) fn tick(&mut self, now: Nanoseconds) -> Interval {
+        self.end_run();
         let p99 = self.interval.value_at_quantile(0.99);
         self.gather();
         let messages = self.messages - self.messages_at_tick;
@@ -133,6 +167,7 @@ impl Measure {
 
     /// Moves the interval's latencies to the whole run's.
     fn gather(&mut self) {
+        self.end_run();
         self.whole.add(&self.interval).expect("both histograms have the same bounds");
         self.interval.reset();
     }
@@ -247,6 +282,25 @@ mod tests {
         measure.record(7, 1);
         measure.end();
         assert_eq!(measure.finish().latency.len(), 101);
+    }
+
+    #[test]
+    fn runs_of_like_latencies_are_recorded_as_if_one_by_one() {
+        let mut measure = Measure::new();
+        let mut one_by_one = histogram();
+        measure.begin();
+        let near = (0..5_000).map(|step| 1_000_000 + step * 40);
+        let far = (0..5_000).map(|step| step * 7_919 * 104_729 % 10_000_019);
+        for latency in near.chain(far).chain([0, 0, 1, 1, LATENCY_MAX, LATENCY_MAX]) {
+            measure.record(latency, 1);
+            one_by_one.saturating_record(latency);
+        }
+        let whole = measure.finish().latency;
+        assert_eq!(whole.len(), one_by_one.len());
+        for quantile in (0..=1_000).map(|step| f64::from(step) / 1_000.0) {
+            let (run, single) = (&whole, &one_by_one);
+            assert_eq!(run.value_at_quantile(quantile), single.value_at_quantile(quantile));
+        }
     }
 
     #[test]

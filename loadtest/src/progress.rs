@@ -89,7 +89,11 @@ fn words(load: &Load, live: &Live) -> String {
     match live.stage {
         Stage::Running => {
             let rate = rounded(live.messages_per_second);
-            let (of, p99) = (load.duration.as_secs_f64(), duration(live.p99));
+            let of = load.duration.as_secs_f64();
+            let p99 = match live.p99 {
+                Duration::ZERO => "-".to_owned(),
+                p99 => duration(p99),
+            };
             format!("{seconds:.1}/{of:.1} s  {rate} messages/s  p99 {p99}{errors}")
         }
         _ => format!("{seconds:.1} s  {open} of {} open{errors}", load.connections),

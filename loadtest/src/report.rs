@@ -226,12 +226,12 @@ fn notes(load: &Load, outcome: &Outcome) -> Vec<String> {
     }
     if let Some(share) = measured.wait_share().filter(|_| measured.was_disturbed()) {
         notes.push(format!(
-            "other work on this machine kept the generator waiting {:.0} % of the time; figures \
-             describe that, too",
+            "other work on this machine, perhaps the server, kept the generator waiting for a core \
+             {:.0} % of the time; figures describe that, too",
             share * 100.0
         ));
     }
-    if measured.window.messages == 0 && faults.total() == 0 {
+    if measured.window.messages == 0 && faults.total() == 0 && !outcome.interrupted {
         notes.push(silence(load.work).to_owned());
     }
     notes

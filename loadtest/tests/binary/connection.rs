@@ -1,27 +1,21 @@
 //! How connections begin and end: refusals, limits, handshakes of every kind, and Close.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener};
 
 use tungstenite::Message;
 use tungstenite::handshake::server::{Request, Response};
 
 use crate::run::load;
-use crate::server::{self, accept_with, answering, read_request};
+use crate::server::{self, accept_with, answering, hang_up, read_request, read_to_end};
 
 /// Answers each request with the same bytes and hangs up.
 fn answering_with(answer: &'static str) -> SocketAddr {
     server::start(move |_, mut stream| {
         read_request(&mut stream);
         stream.write_all(answer.as_bytes()).unwrap();
-        drain(stream);
+        hang_up(stream);
     })
-}
-
-/// Reads to the end, so that closing is no reset.
-fn drain(mut stream: TcpStream) {
-    let _ = stream.shutdown(std::net::Shutdown::Write);
-    while stream.read(&mut [0; 1024]).is_ok_and(|read| read > 0) {}
 }
 
 #[test]
@@ -59,12 +53,36 @@ fn a_refused_handshake_is_told_with_its_status() {
 }
 
 #[test]
+fn a_handshake_that_is_not_answered_is_given_up() {
+    let address = server::start(|number, stream| {
+        if number == 0 {
+            return read_to_end(stream);
+        }
+        let mut socket = tungstenite::accept(stream).unwrap();
+        server::serve(&mut socket, |socket, _, message| socket.send(message));
+    });
+    let run = load("echo", address, "--connections 2 --duration 50ms");
+    run.assert_errors("no answer", &[("connect_timed_out", 1)]);
+    assert!(run.result("messages") > 0);
+}
+
+#[test]
+fn a_server_that_pings_and_does_not_read_cannot_fill_the_memory() {
+    let address = server::start(|_, stream| {
+        let mut socket = tungstenite::accept(stream).unwrap();
+        while socket.send(Message::Ping(vec![0; 125].into())).is_ok() {}
+    });
+    let run = load("echo", address, "--connections 1 --duration 30s");
+    run.assert_errors("ping flood", &[("not_reading", 1)]);
+}
+
+#[test]
 fn the_run_goes_on_with_the_connections_that_open() {
     let address = server::start(|number, mut stream| {
         if number % 2 == 1 {
             read_request(&mut stream);
             stream.write_all(b"HTTP/1.1 503 Service Unavailable\r\n\r\n").unwrap();
-            return drain(stream);
+            return hang_up(stream);
         }
         let mut socket = tungstenite::accept(stream).unwrap();
         server::serve(&mut socket, |socket, _, message| socket.send(message));
@@ -113,7 +131,7 @@ fn a_close_that_is_not_answered_is_told() {
         let mut socket = tungstenite::accept(stream).unwrap();
         while let Ok(message) = socket.read() {
             match message {
-                Message::Close(_) => return drain(socket.get_ref().try_clone().unwrap()),
+                Message::Close(_) => return hang_up(socket.get_ref().try_clone().unwrap()),
                 message => socket.send(message).unwrap(),
             }
         }
@@ -126,7 +144,7 @@ fn a_close_that_is_not_answered_is_told() {
         // Without a further read, neither the Close nor anything else is seen.
         if number == 3 {
             socket.send(Message::text("the last word"))?;
-            drain(socket.get_ref().try_clone()?);
+            hang_up(socket.get_ref().try_clone()?);
         }
         Ok(())
     });

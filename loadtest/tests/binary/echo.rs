@@ -10,7 +10,7 @@ use tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 use tungstenite::{Message, Result};
 
 use crate::run::load;
-use crate::server::{self, Socket, answering, give_up};
+use crate::server::{self, Socket, accept_with, answering, give_up, hang_up};
 
 /// What a server does with the message that is wrong.
 type Answer = fn(&mut Socket, Message) -> Result<()>;
@@ -127,7 +127,14 @@ fn a_wrong_answer_is_told_by_kind_and_the_run_goes_on() {
             },
             "closed 1008",
         ),
-        ("hangs up", |_, _| give_up(), "ended"),
+        (
+            "hangs up",
+            |socket, _| {
+                hang_up(socket.get_ref().try_clone()?);
+                give_up()
+            },
+            "ended",
+        ),
     ];
     for (name, wrong, kind) in cases {
         let address = server::start(move |connection, stream| {
@@ -174,8 +181,8 @@ fn a_reset_is_told_from_an_end() {
 #[test]
 fn a_greeting_is_no_echo() {
     let address = server::start(|_, stream| {
-        let mut socket = tungstenite::accept(stream).unwrap();
-        socket.send(Message::text("welcome")).unwrap();
+        // In one segment with the handshake's answer, so that it comes before all are open.
+        let mut socket = accept_with(stream, b"\x81\x07welcome");
         server::serve(&mut socket, |socket, _, message| socket.send(message));
     });
     let run = load("echo", address, "--connections 2 --duration 100ms");

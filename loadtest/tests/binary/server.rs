@@ -2,7 +2,7 @@
 //! do wrong is the test's.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread;
 
@@ -79,6 +79,17 @@ pub(crate) fn accept_with(mut stream: TcpStream, early: &[u8]) -> Socket {
     answer.extend_from_slice(early);
     stream.write_all(&answer).unwrap();
     WebSocket::from_raw_socket(stream, Role::Server, None)
+}
+
+/// Reads to the end and says nothing.
+pub(crate) fn read_to_end(mut stream: TcpStream) {
+    while stream.read(&mut [0; 1024]).is_ok_and(|read| read > 0) {}
+}
+
+/// Hangs up and reads to the end, so that closing is no reset.
+pub(crate) fn hang_up(stream: TcpStream) {
+    let _ = stream.shutdown(Shutdown::Write);
+    read_to_end(stream);
 }
 
 /// An error that makes a server give up its connection.
