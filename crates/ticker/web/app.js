@@ -98,16 +98,22 @@ function instrumentsTold(reply) {
 }
 
 function showList() {
-  const before = new Set(feed.symbols());
-  for (const symbol of list.symbols) {
-    before.delete(symbol);
-    feed.watch(symbol);
+  const wanted = held();
+  for (const symbol of feed.symbols()) {
+    if (!wanted.includes(symbol)) feed.unwatch(symbol);
   }
-  for (const symbol of before) feed.unwatch(symbol);
+  for (const symbol of wanted) feed.watch(symbol);
   table.show(list.symbols);
   part("symbols").textContent = list.symbols.length;
   part("empty").hidden = list.symbols.length > 0 || instruments.length === 0;
   requestFrame();
+}
+
+// The server closes a connection that subscribes to nothing (4408): with an empty list, the first
+// instrument keeps the connection, and with it the state that the page shows, alive.
+function held() {
+  if (list.symbols.length > 0) return list.symbols;
+  return instruments.slice(0, 1).map(({ symbol }) => symbol);
 }
 
 function add(symbol) {
