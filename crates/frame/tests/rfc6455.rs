@@ -3,10 +3,10 @@
 //! MUSTs of section 5 that span frames (continuation order, answers to Ping and Close) are the
 //! connection's and not tested here.
 
-mod wire;
+mod oracle;
 
+use oracle::frames::{parse, parse_every_split, pattern};
 use tickwire_frame::{CloseCode, Decoded, FrameError, Header, OpCode, Role, Rules, mask};
-use wire::{parse, parse_every_split, pattern};
 
 const SERVER: Rules = Rules::new(Role::Server);
 const CLIENT: Rules = Rules::new(Role::Client);

@@ -1,41 +1,18 @@
 //! The streaming validator against `core::str::from_utf8` of the whole.
 
-use std::str;
+mod oracle;
 
+use oracle::cut;
+use oracle::text::{assert_like_reference, push_all};
 use proptest::prelude::*;
-use tickwire_frame::utf8::{self, Validator};
+use tickwire_frame::utf8::Validator;
 
-/// How many bytes of `text` prove that it is no UTF-8; `None` if all of it may begin a valid text.
-fn proven_at(text: &[u8]) -> Option<usize> {
-    (1..=text.len())
-        .find(|len| str::from_utf8(&text[..*len]).is_err_and(|error| error.error_len().is_some()))
-}
-
-/// Pushes `parts`; how many of them it took until refused, and if none was, whether it was whole.
-fn push_all<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Result<bool, usize> {
-    let mut validator = Validator::new();
-    for (index, part) in parts.into_iter().enumerate() {
-        validator.push(part).map_err(|_| index)?;
+fn assert_every_cut_like_reference(text: &[u8]) {
+    assert_like_reference(&cut(text, &[1]));
+    for at in 0..=text.len() {
+        let (front, back) = text.split_at(at);
+        assert_like_reference(&[front, back]);
     }
-    Ok(validator.finish().is_ok())
-}
-
-fn assert_like_oracle(text: &[u8]) {
-    let bytewise = push_all(text.chunks(1));
-    match proven_at(text) {
-        Some(len) => assert_eq!(bytewise, Err(len - 1), "fail-fast at byte {len}: {text:02x?}"),
-        None => assert_eq!(bytewise, Ok(str::from_utf8(text).is_ok()), "{text:02x?}"),
-    }
-    for cut in 0..=text.len() {
-        let (front, back) = text.split_at(cut);
-        let expected = match proven_at(text) {
-            Some(len) if len <= cut => Err(0),
-            Some(_) => Err(1),
-            None => Ok(str::from_utf8(text).is_ok()),
-        };
-        assert_eq!(push_all([front, back]), expected, "cut at {cut}: {text:02x?}");
-    }
-    assert_eq!(utf8::check(text).ok(), str::from_utf8(text).ok());
 }
 
 #[test]
@@ -51,13 +28,13 @@ fn all_sequences_of_boundary_bytes_are_judged_like_the_oracle() {
         0xed, 0xee, 0xef, 0xf0, 0xf1, 0xf4, 0xf5, 0xff,
     ];
     for a in EDGES {
-        assert_like_oracle(&[a]);
+        assert_every_cut_like_reference(&[a]);
         for b in EDGES {
-            assert_like_oracle(&[a, b]);
+            assert_every_cut_like_reference(&[a, b]);
             for c in EDGES {
-                assert_like_oracle(&[a, b, c]);
+                assert_every_cut_like_reference(&[a, b, c]);
                 for d in EDGES {
-                    assert_like_oracle(&[a, b, c, d]);
+                    assert_every_cut_like_reference(&[a, b, c, d]);
                 }
             }
         }
@@ -145,25 +122,10 @@ proptest! {
     #[test]
     fn any_text_in_any_parts_is_judged_like_the_oracle(
         text in text(),
-        lengths in prop::collection::vec(0usize..90, 1..20),
+        lengths in prop::collection::vec(1usize..90, 1..20),
     ) {
-        let mut parts = Vec::new();
-        let mut rest = &text[..];
-        for len in lengths {
-            let (part, after) = rest.split_at(len.min(rest.len()));
-            parts.push(part);
-            rest = after;
-        }
-        parts.push(rest);
-
-        let mut end = 0;
-        let proven = proven_at(&text);
-        let refused = parts.iter().position(|part| {
-            end += part.len();
-            proven.is_some_and(|len| len <= end)
-        });
-        let expected = refused.map_or_else(|| Ok(str::from_utf8(&text).is_ok()), Err);
-        prop_assert_eq!(push_all(parts), expected);
-        prop_assert_eq!(utf8::check(&text).ok(), str::from_utf8(&text).ok());
+        assert_like_reference(&cut(&text, &lengths));
+        assert_like_reference(&[&text]);
+        prop_assert_eq!(tickwire_frame::utf8::check(&text).ok(), std::str::from_utf8(&text).ok());
     }
 }
