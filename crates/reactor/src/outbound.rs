@@ -92,8 +92,8 @@ impl Gather {
 /// cursor in the shard's log.
 #[derive(Debug, Default)]
 pub(crate) struct Unsent {
-    /// Goes first: it may begin in the middle of a frame.
-    line: Vec<u8>,
+    /// Goes first: the rest of a frame that a socket cut, or of an HTTP head.
+    cut: Vec<u8>,
     /// Whole control frames; they overtake the messages behind them (RFC 6455 §5.5).
     control: Vec<u8>,
     /// Whole messages.
@@ -101,9 +101,25 @@ pub(crate) struct Unsent {
 }
 
 impl Unsent {
-    /// What a socket left of `bytes`.
-    pub(crate) fn rest_of(bytes: &[u8]) -> Self {
-        Self { line: bytes.to_vec(), ..Self::default() }
+    /// What a socket left of a turn's own `bytes` when it took `taken` of them.
+    pub(crate) fn rest_of(bytes: &[u8], taken: usize) -> Self {
+        let end = cut_end(bytes, taken);
+        let mut unsent = Self::rest_of_frame(&bytes[taken..end]);
+        let mut rest = &bytes[end..];
+        while !rest.is_empty() {
+            let (frame, behind) = rest.split_at(frame_len(rest).min(rest.len()));
+            // A Close stays behind the messages: nothing may follow it (RFC 6455 §5.5.1).
+            let overtakes = matches!(frame[0] & 0x0f, 0x9 | 0xa);
+            let lane = if overtakes { &mut unsent.control } else { &mut unsent.data };
+            lane.extend_from_slice(frame);
+            rest = behind;
+        }
+        unsent
+    }
+
+    /// The rest of a frame that a socket cut, with nothing behind it.
+    pub(crate) fn rest_of_frame(cut: &[u8]) -> Self {
+        Self { cut: cut.to_vec(), ..Self::default() }
     }
 
     /// Lets `write` append whole messages.
@@ -128,20 +144,66 @@ impl Unsent {
     }
 
     pub(crate) const fn len(&self) -> usize {
-        self.line.len() + self.control.len() + self.data.len()
+        self.cut.len() + self.control.len() + self.data.len()
     }
 
-    /// Moves everything, in the order in which it must leave, to the end of `out`.
-    pub(crate) fn take(&mut self, out: &mut Vec<u8>) {
-        for part in [&mut self.line, &mut self.control, &mut self.data] {
-            out.append(part);
+    /// Appends everything to `out`, in the order in which it must leave.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        for part in [&self.cut, &self.control, &self.data] {
+            out.extend_from_slice(part);
         }
     }
 
-    /// Puts what a socket left of taken bytes back to the front.
-    pub(crate) fn put_back(&mut self, rest: &[u8]) {
-        debug_assert!(self.len() == 0, "everything was taken");
-        self.line.extend_from_slice(rest);
+    /// Forgets the first `taken` bytes: a socket took them. What waits stays in its lane but for the
+    /// rest of a frame that was cut, so that later control frames still overtake whole messages.
+    pub(crate) fn drop_taken(&mut self, taken: usize) {
+        let from_cut = taken.min(self.cut.len());
+        self.cut.drain(..from_cut);
+        let mut left = taken - from_cut;
+        for lane in [&mut self.control, &mut self.data] {
+            let from_lane = left.min(lane.len());
+            left -= from_lane;
+            if from_lane > 0 {
+                let end = cut_end(lane, from_lane);
+                self.cut.extend_from_slice(&lane[from_lane..end]);
+                lane.drain(..end);
+            }
+        }
+    }
+}
+
+/// Where the frame ends that a socket cut when it took `taken` of `bytes`, which begin with a frame
+/// or an HTTP answer; `taken` itself where it took whole frames.
+fn cut_end(bytes: &[u8], taken: usize) -> usize {
+    // An HTTP head is never dropped, so it is no message even if nothing of it was taken.
+    let mut end = http_len(bytes);
+    while end < taken {
+        end += frame_len(&bytes[end..]);
+    }
+    end.clamp(taken, bytes.len())
+}
+
+/// The length of the HTTP answer in front; of a 101, behind which frames follow, that of its head.
+fn http_len(bytes: &[u8]) -> usize {
+    if !bytes.starts_with(b"HTTP/") {
+        return 0;
+    }
+    if !bytes.starts_with(b"HTTP/1.1 101 ") {
+        return bytes.len();
+    }
+    bytes.windows(4).position(|four| four == b"\r\n\r\n").map_or(bytes.len(), |at| at + 4)
+}
+
+/// The length of the frame in front, which is ours and so not masked (RFC 6455 §5.2).
+fn frame_len(bytes: &[u8]) -> usize {
+    match *bytes {
+        [_, 126, high, low, ..] => 4 + usize::from(u16::from_be_bytes([high, low])),
+        [_, 127, a, b, c, d, e, f, g, h, ..] => {
+            let payload = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
+            usize::try_from(payload).unwrap_or(usize::MAX).saturating_add(10)
+        }
+        [_, short, ..] => 2 + usize::from(short),
+        _ => bytes.len(),
     }
 }
 
@@ -173,13 +235,70 @@ mod tests {
 
     #[test]
     fn control_frames_overtake_messages_but_not_a_frame_that_has_begun() {
-        let mut unsent = Unsent::rest_of(b"rest");
+        let mut unsent = Unsent::rest_of_frame(b"rest");
         unsent.data(|out| out.extend_from_slice(b"data"));
         unsent.control(100, |out| out.extend_from_slice(b"pong"));
         let mut out = Vec::new();
-        unsent.take(&mut out);
+        unsent.write(&mut out);
         assert_eq!(out, b"restpongdata");
-        assert_eq!(unsent.len(), 0);
+    }
+
+    /// The oracle is the list of frames: what was cut leaves first, then Pongs, then the others.
+    #[test]
+    fn wherever_a_socket_cuts_only_the_cut_frame_stays_in_front_of_control_frames() {
+        let frames = [&b"\x81\x03one"[..], b"\x82\x00", &long(126), &long(70_000), b"\x81\x02ok"];
+        let head = &b"HTTP/1.1 101 Switching Protocols\r\n\r\n"[..];
+        for first in [&[][..], &[head]] {
+            let parts: Vec<&[u8]> = first.iter().copied().chain(frames).collect();
+            let bytes = parts.concat();
+            for taken in (0..400).chain(70_000..bytes.len()) {
+                let mut end = first.concat().len();
+                for frame in frames {
+                    end += if end < taken { frame.len() } else { 0 };
+                }
+                let expected = [&bytes[taken..end], b"\x8a\x00", &bytes[end..]].concat();
+                // Taken from what was gathered, or from what waited already.
+                let gathered = Unsent::rest_of(&bytes, taken);
+                let mut waited = Unsent::rest_of(&bytes, 0);
+                waited.drop_taken(taken);
+                for mut unsent in [gathered, waited] {
+                    unsent.control(100, |out| out.extend_from_slice(b"\x8a\x00"));
+                    let mut out = Vec::new();
+                    unsent.write(&mut out);
+                    assert!(out == expected, "{taken} of {} taken", bytes.len());
+                }
+            }
+        }
+    }
+
+    fn long(payload: usize) -> Vec<u8> {
+        let mut frame = Vec::new();
+        tickwire_protocol::encode::message(
+            tickwire_protocol::Kind::Binary,
+            &vec![7; payload],
+            &mut frame,
+        );
+        frame
+    }
+
+    #[test]
+    fn gathered_pongs_keep_their_order_and_a_close_comes_last() {
+        let gathered = b"\x81\x01m\x8a\x011\x81\x01n\x8a\x012\x88\x00";
+        let mut unsent = Unsent::rest_of(gathered, 1);
+        unsent.control(100, |out| out.extend_from_slice(b"\x8a\x013"));
+        let mut out = Vec::new();
+        unsent.write(&mut out);
+        assert_eq!(out, b"\x01m\x8a\x011\x8a\x012\x8a\x013\x81\x01n\x88\x00");
+    }
+
+    #[test]
+    fn an_answer_is_never_dropped() {
+        let mut unsent = Unsent::rest_of(b"HTTP/1.1 200 OK\r\n\r\n\x81\x00 page", 0);
+        unsent.drop_data();
+        assert_eq!(unsent.len(), 26);
+        let mut unsent = Unsent::rest_of(b"HTTP/1.1 101 Switching\r\n\r\n\x81\x00", 0);
+        unsent.drop_data();
+        assert_eq!(unsent.len(), 26);
     }
 
     #[test]
@@ -190,7 +309,7 @@ mod tests {
             assert!(unsent.len() <= 64);
         }
         let mut out = Vec::new();
-        unsent.take(&mut out);
+        unsent.write(&mut out);
         assert!(out.ends_with(&999_u32.to_be_bytes()));
     }
 }

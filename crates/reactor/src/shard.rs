@@ -420,18 +420,31 @@ fn messages<H: Handler>(
             Some(Event::Ping(_) | Event::Pong(_)) => {}
             Some(Event::Closed(code, _)) => {
                 local.counters.closed += 1;
+                nothing_behind_close(local, key);
                 over(local, handler, key, Ended::ByPeer(code));
                 finish(local, key, Stage::Ending);
                 inbound[key.index()] = Inbound::Discard;
             }
             Some(Event::Failed(error)) => {
                 local.counters.failed += 1;
+                nothing_behind_close(local, key);
                 let code = error.close_code();
                 over(local, handler, key, Ended::ByServer(code));
                 finish(local, key, Stage::Finishing);
                 inbound[key.index()] = Inbound::Discard;
             }
         }
+    }
+}
+
+/// If the Close that the protocol has just said overtakes messages that wait, forgets those
+/// (RFC 6455 §5.5.1). One of our own that went before may itself be among them.
+fn nothing_behind_close<S>(local: &mut Local<S>, key: Key) {
+    let link = &mut local.links[key.index()];
+    if link.stage == Stage::Open
+        && let Some(unsent) = &mut link.unsent
+    {
+        unsent.drop_data();
     }
 }
 

@@ -119,21 +119,20 @@ impl<H: Handler, B: Backend> Shard<H, B> {
         };
         local.counters.sent_bytes += taken as u64;
         let own = item.own.len();
-        let mut rest = &local.gather.get(item.own)[taken.min(own)..];
-        let mut whole = rest.is_empty();
+        let mut unsent = None;
         if let Some(due) = item.due {
             local.counters.runs += 1;
             let settled = local.fanout.settle(due, taken.saturating_sub(own));
-            if let Settled::Lagging { rest: cut } = settled {
-                whole = false;
-                if rest.is_empty() {
-                    rest = cut;
-                }
+            if let Settled::Lagging { rest } = settled {
+                unsent = Some(Unsent::rest_of_frame(rest));
             }
         }
-        if !whole {
+        if taken < own {
+            unsent = Some(Unsent::rest_of(local.gather.get(item.own), taken));
+        }
+        if let Some(unsent) = unsent {
             local.counters.short_sends += 1;
-            local.links[item.key.index()].unsent = Some(Box::new(Unsent::rest_of(rest)));
+            local.links[item.key.index()].unsent = Some(Box::new(unsent));
         }
     }
 
@@ -153,7 +152,7 @@ impl<H: Handler, B: Backend> Shard<H, B> {
             let line = &mut self.flush.line;
             line.clear();
             let Some(unsent) = &mut local.links[key.index()].unsent else { return false };
-            unsent.take(line);
+            unsent.write(line);
             let own = line.len();
             local.fanout.owed(key.slot, line);
             if line.is_empty() {
@@ -174,13 +173,14 @@ impl<H: Handler, B: Backend> Shard<H, B> {
                 link.sent = local.tick;
             }
             let is_heard = taken > 0 && link.paused;
-            let own_rest = &line[taken.min(own)..own];
-            let rest = match local.fanout.settle_owed(key.slot, taken.saturating_sub(own)) {
-                Settled::Lagging { rest } if own_rest.is_empty() => rest,
-                _ => own_rest,
-            };
             if let Some(unsent) = &mut link.unsent {
-                unsent.put_back(rest);
+                unsent.drop_taken(taken.min(own));
+                let settled = local.fanout.settle_owed(key.slot, taken.saturating_sub(own));
+                if let Settled::Lagging { rest } = settled
+                    && !rest.is_empty()
+                {
+                    **unsent = Unsent::rest_of_frame(rest);
+                }
             }
             if is_heard {
                 local.heard(key);
