@@ -5,7 +5,7 @@ use std::time::Duration;
 use tickwire_protocol::CloseCode;
 use tickwire_reactor::Ended;
 
-use crate::application::Entry;
+use crate::application::{Entry, numbered};
 use crate::session::Session;
 use crate::wire;
 use crate::world::{Place, Seed, Setup, World, in_each_world, in_simulation};
@@ -66,11 +66,20 @@ fn last_words_leave_before_the_close(place: &impl Place) {
         peer,
         &[wire::text("send 100 10000"), wire::text("word"), wire::text("close 1000 bye")].concat(),
     );
-    for number in 0..100 {
-        assert!(session.heard(peer).starts_with(&format!("{number} ")));
+    let mut heard = Vec::new();
+    let mut frame = session.frame(peer);
+    while frame.first == wire::TEXT {
+        heard.push(String::from_utf8(frame.payload).expect("text"));
+        frame = session.frame(peer);
     }
-    assert_eq!(session.heard(peer), "word");
-    assert_eq!(session.closed(peer), (1000, "bye".to_owned()));
+    assert_eq!((frame.first, &*frame.payload), (wire::CLOSE, &b"\x03\xe8bye"[..]));
+    let mut due: Vec<_> = (0..100).map(|number| numbered(number, 10_000)).collect();
+    due.push("word".to_owned());
+    // A Close overtakes what waits for a socket that did not take all it was given.
+    if session.world.counters().short_sends == 0 {
+        assert_eq!(heard.len(), due.len());
+    }
+    assert!(due.starts_with(&heard), "{} messages", heard.len());
     session.send(peer, &wire::close(1000, ""));
     session.ended(peer);
 }

@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::thread;
+use std::time::Duration;
 
 use tickwire_reactor::{ConnectionId, Counters};
 
@@ -79,6 +80,13 @@ impl<W: World> Session<W> {
         assert_eq!(get(&self.world.counters()), count, "{what}");
     }
 
+    /// Sends `bytes`, while nobody reads; whether the server lets the peer do so. If not, the rest
+    /// leaves before what the peer sends next.
+    pub(crate) fn push(&mut self, peer: Peer, bytes: &[u8]) -> bool {
+        self.sent_bytes += bytes.len() as u64;
+        self.world.push(peer, bytes) == bytes.len()
+    }
+
     pub(crate) fn say(&mut self, peer: Peer, text: &str) {
         self.send(peer, &wire::text(text));
     }
@@ -144,6 +152,11 @@ impl<W: World> Session<W> {
     /// Waits until `done`, which must come true without anybody doing more.
     pub(crate) fn until(&mut self, what: &str, done: impl FnMut(&W) -> bool) {
         self.world.until(what, done);
+    }
+
+    /// Time passes, where it does not do so by itself.
+    pub(crate) fn let_time_pass(&mut self, duration: Duration) {
+        self.world.let_time_pass(duration);
     }
 
     /// The engine's name of the WebSocket that was opened last.

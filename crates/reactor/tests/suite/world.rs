@@ -80,7 +80,8 @@ pub(crate) trait World {
     /// `peer` sends bytes, all of them; they arrive when the peer or another next waits.
     fn send(&mut self, peer: Peer, bytes: &[u8]);
 
-    /// `peer` sends as much of `bytes` as the server lets it while nobody reads; how much that is.
+    /// `peer` sends `bytes`, while nobody reads; how much of that the server lets it. The rest leaves
+    /// before what the peer sends next.
     fn push(&mut self, peer: Peer, bytes: &[u8]) -> usize;
 
     /// `peer` waits for the server.
@@ -91,6 +92,9 @@ pub(crate) trait World {
 
     /// `peer` goes without a word.
     fn reset(&mut self, peer: Peer);
+
+    /// Time passes; in a world where it does so by itself, waiting for what then happens is enough.
+    fn let_time_pass(&mut self, duration: Duration);
 
     /// Waits until `done`, which must come true without anybody doing more.
     fn until(&mut self, what: &str, done: impl FnMut(&Self) -> bool);

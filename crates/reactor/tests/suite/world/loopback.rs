@@ -25,6 +25,8 @@ pub(crate) struct Sockets {
     journal: Journal,
     /// By peer; none where it was reset.
     streams: Vec<Option<TcpStream>>,
+    /// What a peer could not push; by peer.
+    waiting: Vec<Vec<u8>>,
     /// Joins the server, and panics if a shard of it failed.
     server: Option<thread::JoinHandle<()>>,
 }
@@ -46,7 +48,15 @@ impl Place for Loopback {
         let (address, handle, publisher) =
             (server.local_addr(), server.handle(), server.publisher());
         let server = thread::spawn(move || server.join().expect("no shard fails"));
-        Sockets { address, handle, publisher, journal, streams: Vec::new(), server: Some(server) }
+        Sockets {
+            address,
+            handle,
+            publisher,
+            journal,
+            streams: Vec::new(),
+            waiting: Vec::new(),
+            server: Some(server),
+        }
     }
 }
 
@@ -63,6 +73,7 @@ impl Sockets {
         stream.set_read_timeout(Some(PATIENCE)).expect("not zero");
         stream.set_write_timeout(Some(PATIENCE)).expect("not zero");
         self.streams.push(Some(stream));
+        self.waiting.push(Vec::new());
         Peer(self.streams.len() - 1)
     }
 }
@@ -83,7 +94,8 @@ impl World for Sockets {
     }
 
     fn send(&mut self, peer: Peer, bytes: &[u8]) {
-        match self.stream(peer).write_all(bytes) {
+        let waiting = std::mem::take(&mut self.waiting[peer.0]);
+        match self.stream(peer).write_all(&[&*waiting, bytes].concat()) {
             Ok(()) => {}
             // The server has closed meanwhile; what it said is for `receive` to tell.
             Err(error)
@@ -104,6 +116,7 @@ impl World for Sockets {
             }
         }
         stream.set_write_timeout(Some(PATIENCE)).expect("not zero");
+        self.waiting[peer.0] = bytes[pushed..].to_vec();
         pushed
     }
 
@@ -131,6 +144,8 @@ impl World for Sockets {
             let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
         }
     }
+
+    fn let_time_pass(&mut self, _duration: Duration) {}
 
     fn until(&mut self, what: &str, mut done: impl FnMut(&Self) -> bool) {
         let start = Timestamp::read();

@@ -125,6 +125,10 @@ impl World for Simulated {
         self.simulation.reset(self.peers[peer.0]);
     }
 
+    fn let_time_pass(&mut self, duration: Duration) {
+        self.advance(duration);
+    }
+
     fn until(&mut self, what: &str, mut done: impl FnMut(&Self) -> bool) {
         self.simulation.settle();
         assert!(done(self), "it will never be that {what}: {:?}", self.counters());

@@ -1,0 +1,126 @@
+//! The end of a server: last words, Close 1001 to all, then nothing is left.
+
+use std::time::Duration;
+
+use tickwire_protocol::{CloseCode, Kind};
+use tickwire_reactor::Ended;
+
+use crate::session::Session;
+use crate::wire;
+use crate::world::{Place, Seed, Setup, World, in_each_world, in_simulation};
+
+in_each_world!(
+    every_peer_hears_the_last_words_and_1001,
+    server_without_connections_ends_at_once,
+    request_that_is_not_whole_ends_with_the_server,
+    shutdown_twice_is_one_shutdown,
+    what_was_published_before_the_shutdown_still_leaves,
+);
+
+in_simulation!(
+    peers_that_never_answer_hold_up_the_shutdown_no_longer_than_its_timeout,
+    peer_that_reads_nothing_holds_up_the_shutdown_no_longer_than_its_timeout,
+);
+
+fn every_peer_hears_the_last_words_and_1001(place: &impl Place) {
+    let mut session = Session::start(place, Setup::default().with_shards(2));
+    let peers: Vec<_> = (0..10).map(|_| session.open("/echo")).collect();
+    session.world.shutdown();
+    for peer in &peers {
+        assert_eq!(session.heard(*peer), "goodbye");
+        assert_eq!(session.closed(*peer), (1001, "the server shuts down".to_owned()));
+    }
+    assert!(!session.world.is_over(), "it awaits the answers");
+    for peer in &peers {
+        session.send(*peer, &wire::close(1001, ""));
+        session.ended(*peer);
+    }
+    session.until("it is over", World::is_over);
+    let closed = session.world.journal().closed();
+    assert_eq!(closed, [Ended::ByServer(CloseCode::GOING_AWAY); 10]);
+}
+
+fn server_without_connections_ends_at_once(place: &impl Place) {
+    let mut session = Session::start(place, Setup::default().with_shards(3));
+    session.world.shutdown();
+    session.until("it is over", World::is_over);
+}
+
+fn request_that_is_not_whole_ends_with_the_server(place: &impl Place) {
+    let mut session = Session::start(place, Setup::default());
+    let peer = session.connect();
+    session.send(peer, b"GET / HTTP/1.1\r\n");
+    session.delivered();
+    session.world.shutdown();
+    session.ended(peer);
+    session.until("it is over", World::is_over);
+}
+
+fn shutdown_twice_is_one_shutdown(place: &impl Place) {
+    let mut session = Session::start(place, Setup::default());
+    let peer = session.open("/echo");
+    session.world.shutdown();
+    session.world.shutdown();
+    assert_eq!(session.heard(peer), "goodbye");
+    assert_eq!(session.closed(peer).0, 1001);
+    session.send(peer, &wire::close(1001, ""));
+    session.ended(peer);
+    session.until("it is over", World::is_over);
+    session.world.shutdown();
+}
+
+fn peers_that_never_answer_hold_up_the_shutdown_no_longer_than_its_timeout(place: &Seed) {
+    let setup = Setup::with_limits(|limits| limits.shutdown_timeout = Duration::from_secs(3));
+    let mut session = Session::start(place, setup);
+    let silent = session.open("/echo");
+    session.world.shutdown();
+    session.world.advance(Duration::from_millis(2_900));
+    assert_eq!(session.heard(silent), "goodbye");
+    assert_eq!(session.closed(silent).0, 1001);
+    assert!(!session.world.is_over());
+    session.world.advance(Duration::from_millis(200));
+    assert!(session.world.is_over());
+}
+
+fn peer_that_reads_nothing_holds_up_the_shutdown_no_longer_than_its_timeout(place: &Seed) {
+    let mut session = Session::start(place, Setup::default());
+    let deaf = session.open("/script");
+    session.world.set_window(deaf, 0);
+    session.say(deaf, "send 100 1000");
+    session.delivered();
+    session.world.shutdown();
+    session.world.advance(Duration::from_millis(4_900));
+    assert!(!session.world.is_over());
+    session.world.advance(Duration::from_millis(200));
+    assert!(session.world.is_over());
+}
+
+fn what_was_published_before_the_shutdown_still_leaves(place: &impl Place) {
+    const PUBLISHED: usize = 100;
+    let mut session = Session::start(place, Setup::default());
+    let publisher = session.world.publisher();
+    let topic = publisher.topic("news");
+    let peer = session.open("/script");
+    session.say(peer, "subscribe news");
+    assert_eq!(session.heard(peer), "subscribed after 0");
+    for number in 0..PUBLISHED {
+        publisher.publish(&topic, Kind::Text, format!("{number}").as_bytes());
+    }
+    session.world.shutdown();
+    let mut heard = Vec::new();
+    let mut frame = session.frame(peer);
+    while frame.first == wire::TEXT {
+        heard.push(String::from_utf8(frame.payload).expect("text"));
+        frame = session.frame(peer);
+    }
+    assert_eq!((frame.first, &frame.payload[..2]), (wire::CLOSE, &1001_u16.to_be_bytes()[..]));
+    session.send(peer, &wire::close(1001, ""));
+    session.ended(peer);
+    let mut due: Vec<_> = (0..PUBLISHED).map(|number| format!("{number}")).collect();
+    due.push("goodbye".to_owned());
+    // A Close overtakes what waits for a socket that did not take all it was given.
+    if session.world.counters().short_sends == 0 {
+        assert_eq!(heard.len(), due.len());
+    }
+    assert!(due.starts_with(&heard), "{heard:?}");
+}

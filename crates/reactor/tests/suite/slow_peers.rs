@@ -1,0 +1,230 @@
+//! Peers that take less than they are given: what waits is bounded, what is promised still arrives.
+//!
+//! A narrow peer's socket holds a few kilobytes; the kernel's send buffer of a real server takes
+//! more before it refuses, so cases wait for a send that was not taken whole.
+
+use tickwire_protocol::{CloseCode, Kind};
+use tickwire_reactor::{Ended, Limits};
+
+use crate::application::numbered;
+use crate::session::Session;
+use crate::wire::{self, CLOSE, Frame, PING, PONG, TEXT};
+use crate::world::{Peer, Place, Seed, Setup, World, in_each_world, in_simulation};
+
+in_each_world!(
+    echo_to_a_peer_that_does_not_read_pauses_and_loses_nothing,
+    more_unsent_than_allowed_closes_with_1008,
+    pong_overtakes_messages_that_wait,
+    close_overtakes_messages_that_wait,
+    close_for_a_violation_leaves_though_messages_wait,
+    peer_that_goes_while_messages_wait_is_forgotten,
+);
+
+in_simulation!(
+    messages_through_the_narrowest_window_stay_whole,
+    unread_pongs_do_not_pile_up,
+    paused_peer_is_received_from_again,
+);
+
+/// A message of 1,000 bytes with its header.
+const FRAME: u64 = 1_000 + 4;
+
+/// Sends messages of 1,000 bytes to the peer opened last until ten wait for its socket; how many.
+fn fill<W: World>(session: &mut Session<W>) -> u64 {
+    let (id, publisher) = (session.last_id(), session.world.publisher());
+    let mut count = 0;
+    while count * FRAME < session.world.counters().sent_bytes + 10 * FRAME {
+        assert!(count < 20_000, "a narrow socket takes less");
+        for number in count..count + 100 {
+            publisher.send(id, Kind::Text, numbered(number, 1_000).as_bytes());
+        }
+        count += 100;
+        session.counted("messages", count, |counters| counters.sent_messages);
+    }
+    count
+}
+
+/// Takes frames, which must be messages in order, until one is of another kind: how many they were,
+/// and that one.
+fn messages_before<W: World>(session: &mut Session<W>, peer: Peer) -> (u64, Frame) {
+    let mut count = 0;
+    loop {
+        let frame = session.frame(peer);
+        if frame.first != TEXT {
+            return (count, frame);
+        }
+        assert_eq!(frame.payload, numbered(count, 1_000).as_bytes());
+        count += 1;
+    }
+}
+
+fn echo_to_a_peer_that_does_not_read_pauses_and_loses_nothing(place: &impl Place) {
+    let setup = Setup::with_limits(|limits| limits.unsent_pause_bytes = 100_000);
+    let mut session = Session::start(place, setup);
+    let peer = session.connect_narrow();
+    session.upgrade(peer, "/echo");
+    let mut pushed = 0;
+    while session.push(peer, &wire::text(&numbered(pushed, 1_000))) {
+        pushed += 1;
+        assert!(pushed < 100_000, "a peer that does not read is not received from");
+    }
+    let counters = session.world.counters();
+    let waits = (counters.received_messages * FRAME + 129) - counters.sent_bytes;
+    assert!(waits <= 100_000 + 64 * 1024 + FRAME, "{waits} bytes wait");
+    for number in 0..pushed {
+        assert_eq!(session.heard(peer), numbered(number, 1_000));
+    }
+    session.send(peer, b"");
+    assert_eq!(session.heard(peer), numbered(pushed, 1_000));
+    session.part(peer);
+}
+
+fn more_unsent_than_allowed_closes_with_1008(place: &impl Place) {
+    let setup = Setup::with_limits(|limits| {
+        limits.protocol.message_bytes_max = 100_000;
+        limits.unsent_bytes_max = 300_000;
+    });
+    let mut session = Session::start(place, setup);
+    let peer = session.connect_narrow();
+    session.upgrade(peer, "/echo");
+    let (id, publisher) = (session.last_id(), session.world.publisher());
+    let other = session.open("/echo");
+    let mut sent = 0;
+    while session.world.journal().closed().is_empty() {
+        publisher.send(id, Kind::Text, numbered(sent, 1_000).as_bytes());
+        sent += 1;
+        assert!(sent < 100_000, "nobody may leave that much unsent");
+        if sent % 100 == 0 {
+            session.counted("messages", sent, |counters| counters.sent_messages);
+        }
+    }
+    assert_eq!(session.world.journal().closed(), [Ended::ByServer(CloseCode::POLICY_VIOLATION)]);
+    let (heard, close) = messages_before(&mut session, peer);
+    assert!(heard < sent);
+    assert_eq!((close.first, &close.payload[..2]), (CLOSE, &1008_u16.to_be_bytes()[..]));
+    session.send(peer, &wire::close(1008, ""));
+    session.ended(peer);
+    session.part(other);
+}
+
+fn pong_overtakes_messages_that_wait(place: &impl Place) {
+    let setup = Setup::with_limits(|limits| limits.unsent_pause_bytes = usize::MAX);
+    let mut session = Session::start(place, setup);
+    let peer = session.connect_narrow();
+    session.upgrade(peer, "/echo");
+    let sent = fill(&mut session);
+    session.send(peer, &wire::frame(PING, b"are you there?"));
+    session.delivered();
+    let (before, pong) = messages_before(&mut session, peer);
+    assert_eq!((pong.first, &*pong.payload), (PONG, &b"are you there?"[..]));
+    assert!(before < sent, "the Pong waited for all {sent} messages");
+    for number in before..sent {
+        assert_eq!(session.heard(peer), numbered(number, 1_000));
+    }
+    session.part(peer);
+}
+
+fn close_overtakes_messages_that_wait(place: &impl Place) {
+    let mut session = Session::start(place, Setup::default());
+    let peer = session.connect_narrow();
+    session.upgrade(peer, "/echo");
+    let sent = fill(&mut session);
+    let publisher = session.world.publisher();
+    publisher.close(session.last_id(), CloseCode(4000), "enough");
+    let (before, close) = messages_before(&mut session, peer);
+    assert_eq!((close.first, &*close.payload), (CLOSE, &b"\x0f\xa0enough"[..]));
+    assert!(before < sent, "the Close waited for all {sent} messages");
+    session.send(peer, &wire::close(4000, ""));
+    session.ended(peer);
+}
+
+fn close_for_a_violation_leaves_though_messages_wait(place: &impl Place) {
+    let setup = Setup::with_limits(|limits| limits.unsent_pause_bytes = usize::MAX);
+    for (bytes, code) in [(b"\x81\x00".to_vec(), 1002_u16), (wire::close(4000, ""), 4000)] {
+        let mut session = Session::start(place, setup);
+        let peer = session.connect_narrow();
+        session.upgrade(peer, "/echo");
+        fill(&mut session);
+        session.send(peer, &bytes);
+        let (_, close) = messages_before(&mut session, peer);
+        assert_eq!((close.first, &close.payload[..2]), (CLOSE, &code.to_be_bytes()[..]));
+        session.ended(peer);
+    }
+}
+
+fn peer_that_goes_while_messages_wait_is_forgotten(place: &impl Place) {
+    let mut session = Session::start(place, Setup::default());
+    let peer = session.connect_narrow();
+    session.upgrade(peer, "/echo");
+    fill(&mut session);
+    session.world.reset(peer);
+    session.counted("losses", 1, |counters| counters.lost);
+    session.until("it is gone", |world| world.counters().connections_now == 0);
+}
+
+fn messages_through_the_narrowest_window_stay_whole(place: &Seed) {
+    for window in [1, 2, 3, 5] {
+        let mut session = Session::start(place, Setup::default());
+        let peer = session.open("/echo");
+        session.world.set_window(peer, window);
+        for number in 0..20 {
+            session.say(peer, &numbered(number, 130));
+            session.send(peer, &wire::frame(PING, b"ping"));
+        }
+        let (mut heard, mut pongs) = (0, 0);
+        while heard < 20 || pongs == 0 {
+            let frame = session.frame(peer);
+            if frame.first == PONG {
+                assert_eq!(frame.payload, b"ping");
+                pongs += 1;
+            } else {
+                assert_eq!(frame.payload, numbered(heard, 130).as_bytes());
+                heard += 1;
+            }
+        }
+    }
+}
+
+fn unread_pongs_do_not_pile_up(place: &Seed) {
+    let mut session = Session::start(place, Setup::default());
+    let peer = session.open("/echo");
+    session.world.set_window(peer, 0);
+    for number in 0..1_000 {
+        session.send(peer, &wire::frame(PING, numbered(number, 125).as_bytes()));
+    }
+    session.delivered();
+    session.world.set_window(peer, usize::MAX);
+    // What one turn received may be answered whole; what came later replaces what waits.
+    let most = 2 * 4 * 1024 / 127 + 1;
+    let mut pongs = Vec::new();
+    while pongs.last().is_none_or(|last| *last != numbered(999, 125)) {
+        let pong = session.frame(peer);
+        assert_eq!(pong.first, PONG);
+        pongs.push(String::from_utf8(pong.payload).expect("text"));
+    }
+    assert!(pongs.len() <= most, "{} Pongs waited", pongs.len());
+    assert!(pongs.is_sorted_by_key(|pong| pong.split(' ').next().map(str::len)));
+    session.part(peer);
+}
+
+fn paused_peer_is_received_from_again(place: &Seed) {
+    let setup = Setup::with_limits(|limits| limits.unsent_pause_bytes = 1_000);
+    let mut session = Session::start(place, setup);
+    let peer = session.open("/echo");
+    for round in 0..20 {
+        session.world.set_window(peer, 100);
+        let before = session.world.counters().received_messages;
+        for number in 0..50 {
+            session.say(peer, &numbered(number, 500));
+        }
+        session.until("some were received", |world| {
+            let received = world.counters().received_messages - before;
+            0 < received && received < 50
+        });
+        session.world.set_window(peer, Limits::default().unsent_bytes_max);
+        for number in 0..50 {
+            assert_eq!(session.heard(peer), numbered(number, 500), "round {round}");
+        }
+    }
+    session.part(peer);
+}
