@@ -7,7 +7,7 @@
 //! Invariant: all kernels give what [`Kernel::Scalar`] gives, for any length, key and alignment,
 //! and touch no byte outside the payload: they reach memory through slices of proven length only.
 
-#![allow(unsafe_code)] // Calls of kernels, loads and stores: here and in this module's files only.
+#![allow(unsafe_code, reason = "calls of kernels, loads and stores: only in this module's files")]
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -73,7 +73,7 @@ impl Kernel {
         Self::ALL.into_iter().filter(|kernel| kernel.is_available())
     }
 
-    /// The kernel that [`apply`](self::apply) uses for long payloads; for shorter ones it may choose
+    /// The kernel that [`apply`] uses for long payloads; for shorter ones it may choose
     /// another that is faster there.
     #[must_use]
     pub fn best() -> Self {
@@ -101,7 +101,7 @@ impl Kernel {
         }
     }
 
-    /// Like [`apply`](self::apply), with this kernel.
+    /// Like [`apply`], with this kernel.
     ///
     /// # Panics
     ///

@@ -6,7 +6,7 @@
 //!
 //! Invariant: what passes here passes `core::str::from_utf8`, and the other way round.
 
-#![allow(unsafe_code)]
+#![allow(unsafe_code, reason = "only here: see above")]
 
 use core::str;
 
