@@ -11,6 +11,7 @@ use std::time::Duration;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use serde_json::{Value as Json, json};
+use socket2::{Domain, Socket, Type};
 use tickwire_protocol::{ClientHandshake, Connection, Event, Kind, Limits, Role, encode};
 
 /// Connections that are driven together.
@@ -66,7 +67,10 @@ impl Fleet {
 
 impl Member {
     fn connect(address: SocketAddr, buffer: &mut [u8], symbols: &[&str]) -> Self {
-        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
+        socket.set_recv_buffer_size(RECEIVE_BYTES).unwrap();
+        socket.connect(&address.into()).unwrap();
+        let mut stream = std::net::TcpStream::from(socket);
         let mut handshake = ClientHandshake::new([9; 16]);
         let mut request = Vec::new();
         handshake.request("localhost", "/ticker", &["ticker.v1.json"], &[], &mut request).unwrap();
@@ -157,6 +161,10 @@ fn update(message: &str) -> Option<(&str, u64, u64)> {
 }
 
 const MASK: [u8; 4] = [0x11, 0x22, 0x33, 0x44];
+
+/// What the kernel may hold for a member. Left alone it would be megabytes: a thousand of them
+/// together exceed what the kernel gives to TCP, and it then drops what has arrived.
+const RECEIVE_BYTES: usize = 64 * 1024;
 
 const BUFFER_BYTES: usize = 256 * 1024;
 

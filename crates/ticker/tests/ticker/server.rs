@@ -9,6 +9,7 @@ use tempfile::NamedTempFile;
 use tickwire_ticker::config::FeedChoice;
 use tickwire_ticker::player::Speed;
 use tickwire_ticker::{Settings, Stop, Ticker};
+use tracing::Level;
 
 /// A ticker that serves until it is dropped.
 pub(crate) struct Server {
@@ -20,6 +21,8 @@ pub(crate) struct Server {
 impl Server {
     /// Two shards, a synthetic feed, and what `change` makes of these settings.
     pub(crate) fn start(change: impl FnOnce(&mut Settings)) -> Self {
+        // What the server has to say is shown with a failure; the first test of a process is first.
+        let _ = tracing_subscriber::fmt().with_max_level(Level::WARN).with_test_writer().try_init();
         let mut settings = Settings::new("127.0.0.1:0".parse().unwrap());
         settings.engine.shards = 2;
         change(&mut settings);
