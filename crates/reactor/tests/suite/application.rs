@@ -43,6 +43,19 @@ pub(crate) enum Entry {
     Closed(ConnectionId, Ended),
 }
 
+impl Entry {
+    /// Whose it is.
+    pub(crate) const fn id(&self) -> ConnectionId {
+        match self {
+            Self::Opened(id)
+            | Self::Message(id)
+            | Self::Timer(id)
+            | Self::Lagged(id)
+            | Self::Closed(id, _) => *id,
+        }
+    }
+}
+
 /// What happened, in the order of each shard.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Journal(Arc<Mutex<Vec<Entry>>>);

@@ -19,5 +19,6 @@ mod publishing;
 mod session;
 mod shutdown;
 mod slow_peers;
+mod storms;
 mod wire;
 mod world;
