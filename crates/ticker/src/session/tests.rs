@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
 use super::*;
@@ -420,4 +421,68 @@ fn a_shutdown_tells_when_to_come_back() {
 #[test]
 fn a_session_takes_32_bytes() {
     assert_eq!(size_of::<Session>(), 32);
+}
+
+/// Texts near to requests: the words of the protocol, JSON's own, and what does not belong there.
+fn near_request() -> impl Strategy<Value = String> {
+    let words = prop::sample::select(vec![
+        "{",
+        "}",
+        "[",
+        "]",
+        ":",
+        ",",
+        "\"",
+        "\\",
+        "\"id\"",
+        "\"method\"",
+        "\"params\"",
+        "\"channel\"",
+        "\"ticker\"",
+        "\"symbols\"",
+        "\"AAPL\"",
+        "\"subscribe\"",
+        "\"unsubscribe\"",
+        "\"ping\"",
+        "\"list\"",
+        "\"resume\"",
+        "\"mode\"",
+        "\"distinct\"",
+        "1",
+        "-",
+        "0.5",
+        "1e999",
+        "null",
+        "true",
+        "\\u0000",
+        "\\ud800",
+        "é",
+        "\u{0}",
+        " ",
+    ]);
+    let request =
+        r#"{"id":1,"method":"subscribe","params":{"channel":"ticker","symbols":["AAPL"]}}"#;
+    let spliced =
+        (0..request.len(), 0..request.len(), words.clone()).prop_map(|(from, to, word)| {
+            format!("{}{word}{}", &request[..from.min(to)], &request[from.max(to)..])
+        });
+    prop_oneof![prop::collection::vec(words, 0..24).prop_map(|words| words.concat()), spliced]
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_answered_once_or_ignored(texts in prop::collection::vec(near_request(), 1..40)) {
+        let mut fixture = Fixture::new();
+        for text in texts {
+            let acts = fixture.text(&text);
+            let replies = acts.iter().filter(|act| matches!(act, Act::Sent(_))).count();
+            let ignored = serde_json::from_str::<Json>(&text)
+                .is_ok_and(|json| json["type"].is_string() && json.get("method").is_none());
+            prop_assert_eq!(replies, usize::from(!ignored), "{}", text);
+            prop_assert_eq!(fixture.session.held() as usize, fixture.link.held.len());
+            if acts.iter().any(|act| matches!(act, Act::Closed(..))) {
+                break;
+            }
+        }
+    }
 }

@@ -144,6 +144,7 @@ const DOUBLE_DIGITS: u32 = 15;
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use rust_decimal::dec;
 
     use super::*;
@@ -237,5 +238,25 @@ mod tests {
         assert!(matches!(parse(cut), Err(OutOfShape::NotJson(_))));
         let long = Line { number: 1, text: None };
         assert_eq!(Parser::default().parse(long), Err(OutOfShape::TooLong));
+    }
+
+    const LINE: &[u8] =
+        br#"{"ts":1610064000278000000,"symbol":"X","type":"trade","price":1.5,"size":2}"#;
+
+    proptest! {
+        #[test]
+        fn a_line_that_is_damaged_is_an_event_or_says_why(
+            place in 0..=LINE.len(),
+            bytes in prop::collection::vec(any::<u8>(), 0..4),
+            cut in 0_usize..6,
+        ) {
+            let mut line = LINE.to_vec();
+            let end = (place + cut).min(line.len());
+            line.splice(place..end, bytes);
+            match Parser::default().parse(Line { number: 1, text: Some(&mut line) }) {
+                Ok(record) => prop_assert!(is_symbol(record.symbol)),
+                Err(reason) => prop_assert!(!reason.to_string().is_empty()),
+            }
+        }
     }
 }
