@@ -1,0 +1,195 @@
+//! What a running server takes from the heap and from the table of descriptors.
+//!
+//! One test, so that nothing else in this process allocates or opens files meanwhile: the claims
+//! are about the whole process, server threads included. The client's side here works in buffers
+//! that it has before it counts.
+
+#[path = "suite/wire.rs"]
+#[expect(dead_code, reason = "the other suite uses all of it")]
+mod wire;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicIsize, AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use tickwire_protocol::{Kind, Message, Request};
+use tickwire_reactor::{
+    Answer, Config, Context, Handler, Publisher, Server, ShardStart, Timestamp,
+};
+
+struct Counting;
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+static LIVE_BYTES: AtomicIsize = AtomicIsize::new(0);
+
+fn count(taken: usize, given: usize) {
+    ALLOCATIONS.fetch_add(u64::from(taken > 0), Ordering::Relaxed);
+    LIVE_BYTES.fetch_add(taken.cast_signed() - given.cast_signed(), Ordering::Relaxed);
+}
+
+// SAFETY: every call is passed on to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout.size(), 0);
+        // SAFETY: the caller keeps to the contract of `alloc`, which is the same there.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        count(0, layout.size());
+        // SAFETY: `pointer` came from `System` with this layout, by the caller's contract.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        count(new_size, layout.size());
+        // SAFETY: `pointer` came from `System` with this layout, by the caller's contract.
+        unsafe { System.realloc(pointer, layout, new_size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Echoes on `/echo`, subscribes to one topic on `/news`.
+struct Application(Publisher);
+
+impl Handler for Application {
+    type State = ();
+
+    fn request(&mut self, _request: &Request<'_>, _peer: SocketAddr) -> Answer<()> {
+        Answer::Upgrade { state: (), protocol: None }
+    }
+
+    fn message(&mut self, connection: &mut Context<'_, ()>, message: Message<'_>) {
+        if message.payload == b"subscribe" {
+            connection.subscribe(&self.0.topic("news"));
+        }
+        connection.send(message.kind, message.payload);
+    }
+}
+
+const PEERS: usize = 1_024;
+
+#[test]
+fn steady_state_takes_nothing_and_connections_little() {
+    let descriptors = open_descriptors();
+    let mut config = Config::default();
+    config.shards = 1;
+    let bound = Server::bind(&config).expect("a port of this machine");
+    let start = |shard: ShardStart| Application(shard.publisher);
+    let server = bound.start(start).expect("a thread can be started");
+
+    let mut peer = Peer::open(server.local_addr());
+    let text = wire::frame(wire::TEXT, &[b'x'; 127]);
+    echo_allocates_nothing(&mut peer, &text);
+    publishing_allocates_the_shared_frame(&server.publisher(), &mut peer);
+
+    let mut peers = Vec::with_capacity(PEERS);
+    idle_connections_hold_little(&server, &mut peers);
+    declared_lengths_hold_nothing(&server, &mut peers);
+    drop(peers);
+    wait_until(|| server.metrics().total().connections_now == 1);
+    drop((peer, server));
+    assert_eq!(open_descriptors(), descriptors, "every descriptor is given back");
+}
+
+fn echo_allocates_nothing(peer: &mut Peer, text: &[u8]) {
+    let mut run = |count| {
+        for _ in 0..count {
+            peer.send(text);
+            assert!(peer.receive(4 + 127)[4..].iter().all(|byte| *byte == b'x'));
+        }
+    };
+    run(500);
+    assert_eq!(allocations_of(|| run(2_000)), 0);
+}
+
+fn publishing_allocates_the_shared_frame(publisher: &Publisher, peer: &mut Peer) {
+    peer.send(&wire::text("subscribe"));
+    assert_eq!(&peer.receive(2 + 9)[2..], b"subscribe");
+    let news = publisher.topic("news");
+    let mut run = |count| {
+        for _ in 0..count {
+            publisher.publish(&news, Kind::Text, &[b'x'; 127]);
+            assert!(peer.receive(4 + 127)[4..].iter().all(|byte| *byte == b'x'));
+        }
+    };
+    run(500);
+    // The one copy that all shards share; nothing for each of them, nor for each subscriber.
+    assert_eq!(allocations_of(|| run(2_000)), 2_000);
+}
+
+fn idle_connections_hold_little(server: &Server, peers: &mut Vec<Peer>) {
+    let before = LIVE_BYTES.load(Ordering::Relaxed);
+    for _ in 1..PEERS {
+        peers.push(Peer::open(server.local_addr()));
+    }
+    wait_until(|| server.metrics().total().upgraded == PEERS as u64);
+    let held = LIVE_BYTES.load(Ordering::Relaxed) - before;
+    let each = held / PEERS.cast_signed();
+assert!(each <= 272, "{each} bytes for each idle connection");
+}
+
+fn declared_lengths_hold_nothing(server: &Server, peers: &mut [Peer]) {
+    let before = LIVE_BYTES.load(Ordering::Relaxed);
+    let received = server.metrics().total().received_bytes;
+    let header = wire::header(wire::BINARY, 1024 * 1024);
+    for peer in &mut *peers {
+        peer.send(&header);
+    }
+    let sent = (header.len() * peers.len()) as u64;
+    wait_until(|| server.metrics().total().received_bytes == received + sent);
+    let held = LIVE_BYTES.load(Ordering::Relaxed) - before;
+    assert!(held < 64 * 1024, "{held} bytes for lengths of which nothing has arrived");
+}
+
+fn allocations_of(run: impl FnOnce()) -> u64 {
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    run();
+    ALLOCATIONS.load(Ordering::Relaxed) - before
+}
+
+fn wait_until(done: impl Fn() -> bool) {
+    let start = Timestamp::read();
+    while !done() {
+        assert!(Timestamp::read().since(start) < Duration::from_secs(30), "waited in vain");
+        thread::yield_now();
+    }
+}
+
+fn open_descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").expect("a Linux system").count()
+}
+
+/// A client with an open WebSocket.
+struct Peer {
+    stream: TcpStream,
+    buffer: [u8; 256],
+}
+
+impl Peer {
+    fn open(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).expect("the server listens");
+        stream.set_nodelay(true).expect("a TCP socket");
+        stream.set_read_timeout(Some(Duration::from_secs(30))).expect("not zero");
+        let mut peer = Self { stream, buffer: [0; 256] };
+        peer.send(&wire::request("/", &[]));
+        // The answer to the sample key has always the same length.
+        assert!(peer.receive(129).ends_with(b"\r\n\r\n"));
+        peer
+    }
+
+    fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).expect("the server reads");
+    }
+
+    fn receive(&mut self, count: usize) -> &[u8] {
+        let bytes = &mut self.buffer[..count];
+        self.stream.read_exact(bytes).expect("the server answers");
+        bytes
+    }
+}
