@@ -10,7 +10,7 @@ use tickwire_ticker::player::Speed;
 
 use crate::client::{Arrival, Client};
 use crate::fleet::Fleet;
-use crate::http::metric;
+use crate::http::{get, metric};
 use crate::server::{Server, recorded_data, recording, replay, trades};
 
 #[test]
@@ -133,6 +133,33 @@ fn who_stays_behind_at_full_speed_is_closed_with_4410_and_the_others_get_everyth
         }
     }
     assert!(seq < events, "it was closed because it was behind");
+}
+
+#[test]
+fn who_falls_out_of_what_is_kept_is_closed_with_4410_at_any_speed() {
+    let events = 200_000;
+    let file = recording(trades("AAA", events));
+    let server = Server::start(|settings| {
+        settings.feed = replay(&[&file]);
+        // A millisecond between two of them becomes four microseconds: in less than a second the
+        // socket is full and so is the log.
+        settings.pace.speed = Speed::Times(250.0);
+        settings.pace.hold_for = 1;
+        settings.engine.limits.log_entries_max = 256;
+    });
+    let mut stopped = Client::connect(server.address());
+    stopped.subscribe(1, &["AAA"]);
+    stopped.reply(1);
+    let overrun = || {
+        let text = get(server.address(), "/metrics").body;
+        let counts = text.lines().filter_map(|line| line.strip_prefix("tickwire_overruns_total"));
+        counts.into_iter().any(|count| !count.ends_with(" 0"))
+    };
+    let deadline = SystemTime::now() + Duration::from_secs(30);
+    while !overrun() {
+        assert!(SystemTime::now() < deadline, "a client that does not read is never behind");
+    }
+    assert_eq!(stopped.close_code(), 4410);
 }
 
 #[test]
