@@ -1,6 +1,6 @@
 //! The event loop of Tickwire: WebSocket connections sharded over cores, one thread each.
 //!
-//! An application implements [`Handler`]; [`Server::bind`] listens; [`Server::start`] runs one
+//! An application implements [`Handler`]; [`Server::bind`] listens; [`Bound::start`] runs one
 //! handler per shard; a [`Publisher`] sends to topics from any thread. The crate `tickwire` is the
 //! one to depend on: it re-exports all of this, with the guide and examples.
 //!

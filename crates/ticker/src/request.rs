@@ -20,7 +20,7 @@ use crate::reply::ErrorCode;
 pub enum Id<'a> {
     /// A 64-bit integer.
     Number(i64),
-    /// Up to [`ID_CHARS_MAX`] characters.
+    /// Up to 36 characters.
     Text(Cow<'a, str>),
 }
 
