@@ -355,6 +355,12 @@ impl Hub {
         Ok(seq)
     }
 
+    /// Shard `index` has ended: nobody waits for it any more.
+    pub(crate) fn close(&self, index: usize) {
+        self.mailboxes[index].close();
+        self.progress.notify();
+    }
+
     /// Pushes a letter that is not a publication, waiting for room.
     pub(crate) fn deliver(&self, mailbox: &Mailbox, mail: Mail) {
         let mut mail = mail;

@@ -8,6 +8,12 @@ use socket2::{Domain, Protocol, Socket, Type};
 /// The queue of connections that were not accepted yet; the kernel lowers it to its own maximum.
 const BACKLOG: i32 = 4_096;
 
+/// What a socket takes beyond what its peer has room for; accepted sockets inherit it. A peer that
+/// does not read is owed the rest by the shard, which holds it once for all, where the kernel would
+/// keep up to 4 MB for each: a thousand of them reach the limit of its memory for TCP, and then
+/// it drops what others send. Many times what a turn usually sends to one connection.
+const UNSENT_IN_KERNEL_BYTES: u32 = 128 * 1024;
+
 /// Listeners for `count` shards on one address. The first takes the port, which the system chooses
 /// if it is 0, and the others share it (SO_REUSEPORT).
 pub(crate) fn listen(address: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {
@@ -31,6 +37,7 @@ fn listen_one(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
     socket.set_reuse_port(shared)?;
     // Accepted sockets inherit it. A turn's bytes leave in one send, so there is nothing to wait for.
     socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_notsent_lowat(UNSENT_IN_KERNEL_BYTES)?;
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
     }

@@ -53,6 +53,8 @@ pub(crate) struct Mailbox {
     /// Places taken: letters in the queue, and room promised to senders.
     reserved: AtomicUsize,
     asleep: AtomicBool,
+    /// The shard has ended: letters are thrown away, and nobody waits for room.
+    closed: AtomicBool,
     waker: Box<dyn Wake>,
     /// Publications pushed so far.
     published: AtomicU64,
@@ -76,6 +78,7 @@ impl Mailbox {
             queue: ArrayQueue::new(capacity.max(1)),
             reserved: AtomicUsize::new(0),
             asleep: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
             waker,
             published: AtomicU64::new(0),
             delivered: AtomicU64::new(0),
@@ -84,6 +87,9 @@ impl Mailbox {
 
     /// Promises room for one letter; `false`: the mailbox is full.
     pub(crate) fn reserve(&self) -> bool {
+        if self.is_closed() {
+            return true;
+        }
         if self.reserved.fetch_add(1, Ordering::Relaxed) < self.queue.capacity() {
             return true;
         }
@@ -99,6 +105,10 @@ impl Mailbox {
     /// Pushes a letter for which room was reserved. The shard sees it in its next turn, for which
     /// somebody has to [`wake`](Self::wake) it.
     pub(crate) fn push_reserved(&self, mail: Mail) {
+        // Once closed it stays so: room that was not counted is never used.
+        if self.is_closed() {
+            return;
+        }
         if matches!(mail, Mail::Publish { .. }) {
             self.published.fetch_add(1, Ordering::Relaxed);
         }
@@ -145,6 +155,16 @@ impl Mailbox {
         false
     }
 
+    /// The shard has ended: letters that are left and those to come are thrown away.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        while self.queue.pop().is_some() {}
+    }
+
+    fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
     /// Takes the announcement back after a wait. The shard only.
     pub(crate) fn wake_up(&self) {
         self.asleep.store(false, Ordering::Relaxed);
@@ -152,6 +172,9 @@ impl Mailbox {
 
     /// Publications on their way: pushed, and not yet given to every subscriber.
     pub(crate) fn outstanding(&self) -> u64 {
+        if self.is_closed() {
+            return 0;
+        }
         // Delivered first: it never passes what was published before it was read.
         let delivered = self.delivered.load(Ordering::Acquire);
         self.published.load(Ordering::Acquire).saturating_sub(delivered)
@@ -198,6 +221,19 @@ mod tests {
         mailbox.push_reserved(letter(2));
         assert!(mailbox.take().is_some());
         assert!(mailbox.push(letter(3)).is_ok());
+    }
+
+    #[test]
+    fn a_closed_mailbox_takes_any_number_of_letters_and_keeps_none() {
+        let (mailbox, _bell) = mailbox(2);
+        assert!(mailbox.push(letter(0)).is_ok());
+        assert!(mailbox.reserve());
+        mailbox.close();
+        mailbox.push_reserved(letter(1));
+        for slot in 0..10 {
+            assert!(mailbox.push(letter(slot)).is_ok());
+        }
+        assert!(mailbox.take().is_none());
     }
 
     #[test]

@@ -215,6 +215,7 @@ impl Bound {
             let shared = Arc::new(Shared::default());
             let start = ShardStart { index, count, publisher: server.publisher() };
             let (hub, handler) = (Arc::clone(&server.hub), Arc::clone(&handler));
+            let mailboxes = Arc::clone(&server.hub);
             server.shared.push(Arc::clone(&shared));
             let run = move || {
                 if self.pin {
@@ -225,7 +226,12 @@ impl Bound {
                 Shard::new(number, backend, handler, hub, self.limits, shared).run()
             };
             let thread = thread::Builder::new().name(format!("tickwire-{index}"));
-            let thread = thread.spawn(move || supervise(index, run)).map_err(StartError::Thread)?;
+            let supervised = move || {
+                let ended = supervise(index, run);
+                mailboxes.close(index);
+                ended
+            };
+            let thread = thread.spawn(supervised).map_err(StartError::Thread)?;
             server.threads.push(thread);
         }
         info!(address = %self.address, shards = count, backend = "epoll", "serving");

@@ -138,9 +138,7 @@ impl<H: Handler> Simulation<H> {
     pub fn turn(&mut self) {
         for _ in 0..self.shards.len() {
             let index = self.world.borrow_mut().random.below(self.shards.len());
-            if !self.shards[index].is_over() {
-                self.shards[index].turn(Some(Duration::ZERO)).expect("a simulation does not fail");
-            }
+            self.turn_of(index);
         }
     }
 
@@ -149,8 +147,8 @@ impl<H: Handler> Simulation<H> {
         let mut quiet = 0;
         while quiet < 8 {
             let before = self.progress();
-            for shard in self.shards.iter_mut().filter(|shard| !shard.is_over()) {
-                shard.turn(Some(Duration::ZERO)).expect("a simulation does not fail");
+            for index in 0..self.shards.len() {
+                self.turn_of(index);
             }
             quiet = if self.progress() == before { quiet + 1 } else { 0 };
         }
@@ -179,6 +177,17 @@ impl<H: Handler> Simulation<H> {
     #[must_use]
     pub fn counters(&self) -> Counters {
         self.shared.iter().map(|shared| shared.load()).fold(Counters::default(), Counters::plus)
+    }
+
+    fn turn_of(&mut self, index: usize) {
+        let shard = &mut self.shards[index];
+        if shard.is_over() {
+            return;
+        }
+        shard.turn(Some(Duration::ZERO)).expect("a simulation does not fail");
+        if shard.is_over() {
+            self.hub.close(index);
+        }
     }
 
     /// Everything that changes when something happens, in one number each.
