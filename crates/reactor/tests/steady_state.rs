@@ -131,7 +131,7 @@ fn idle_connections_hold_little(server: &Server, peers: &mut Vec<Peer>) {
     wait_until(|| server.metrics().total().upgraded == PEERS as u64);
     let held = LIVE_BYTES.load(Ordering::Relaxed) - before;
     let each = held / PEERS.cast_signed();
-assert!(each <= 272, "{each} bytes for each idle connection");
+    assert!(each <= 272, "{each} bytes for each idle connection");
 }
 
 fn declared_lengths_hold_nothing(server: &Server, peers: &mut [Peer]) {

@@ -15,6 +15,7 @@ in_each_world!(
     request_that_is_not_whole_ends_with_the_server,
     shutdown_twice_is_one_shutdown,
     what_was_published_before_the_shutdown_still_leaves,
+    nobody_waits_for_a_server_that_has_ended,
 );
 
 in_simulation!(
@@ -93,6 +94,27 @@ fn peer_that_reads_nothing_holds_up_the_shutdown_no_longer_than_its_timeout(plac
     assert!(!session.world.is_over());
     session.world.advance(Duration::from_millis(200));
     assert!(session.world.is_over());
+}
+
+fn nobody_waits_for_a_server_that_has_ended(place: &impl Place) {
+    let setup = Setup::with_limits(|limits| limits.mailbox_letters_max = 4);
+    let mut session = Session::start(place, setup);
+    let (publisher, peer) = (session.world.publisher(), session.open("/echo"));
+    let (news, id) = (publisher.topic("news"), session.last_id());
+    session.world.shutdown();
+    assert_eq!(session.heard(peer), "goodbye");
+    assert_eq!(session.closed(peer).0, 1001);
+    session.send(peer, &wire::close(1001, ""));
+    session.ended(peer);
+    session.until("it is over", World::is_over);
+    for number in 1..=10 {
+        publisher.send(id, Kind::Text, b"nobody hears this");
+        publisher.close(id, CloseCode::NORMAL, "nobody hears this");
+        publisher.close_lagging(0);
+        session.world.shutdown();
+        assert_eq!(publisher.publish(&news, Kind::Text, b"nobody hears this"), number);
+    }
+    assert_eq!(publisher.outstanding(), 0);
 }
 
 fn what_was_published_before_the_shutdown_still_leaves(place: &impl Place) {
