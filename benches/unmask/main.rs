@@ -2,9 +2,7 @@
 //!
 //! Up to 1000 bytes the payloads are those of consecutive masked frames in a hot receive buffer.
 //! Beside the frame crate's choice and each of its kernels stand loops from the obvious to the best
-//! that is known ([`yardstick`]), compiled into the loop over the frames with all that their
-//! instruction set allows, which the crate's own, chosen when it runs, are not. Ours also tell
-//! whether the result is ASCII; the others do not.
+//! that is known ([`yardstick`]). Ours also tell whether the result is ASCII; the others do not.
 //!
 //! From 64 KB up it is one payload, beside a plain pass that reads, modifies and writes the same
 //! bytes: what the memory allows.

@@ -1,7 +1,9 @@
 //! What the frame crate's kernels are measured against, as tight as each can be made.
 //!
-//! Each column is the whole loop over the frames, compiled for its instruction set, so that nothing
-//! of it is a call. [`Column::check`] holds each to what was masked before any is measured.
+//! A kernel that is chosen when the program runs has to be called, so in most columns a frame is a
+//! call. Those named `inlined` are the whole loop over the frames, compiled for its instruction set:
+//! what a program is worth that is built for one CPU only.
+//! [`Column::check`] holds each to what was masked before any is measured.
 //!
 //! Vectors reach memory through arrays of their own length only, so that loads and stores are the
 //! only unsafe operations, besides the call of a column, which needs the CPU to have what it uses.
@@ -29,15 +31,17 @@ impl Column {
         let always = [
             Self { name: "byte loop", pass: byte_loop },
             Self { name: "u64", pass: words },
+            Self { name: "u64 inlined", pass: words_inlined },
             Self { name: "words of 4", pass: words_of_4 },
             Self { name: "SSE2", pass: sse2 },
+            Self { name: "SSE2 inlined", pass: sse2_inlined },
         ];
         let avx2 = has_avx2().then_some([
-            Self { name: "words of 4 AVX2", pass: words_of_4_avx2 },
-            Self { name: "AVX2, overlapping tail", pass: avx2_overlapping },
+            Self { name: "words of 4, AVX2", pass: words_of_4_avx2 },
+            Self { name: "AVX2, overlapping tail", pass: avx2 },
+            Self { name: "AVX2, overlapping tail inlined", pass: avx2_inlined },
         ]);
-        let avx512 =
-            has_avx512().then_some([Self { name: "AVX-512, masked tail", pass: avx512_masked }]);
+        let avx512 = has_avx512().then_some([Self { name: "AVX-512, masked tail", pass: avx512 }]);
         let columns = always.into_iter().chain(avx2.into_iter().flatten());
         columns.chain(avx512.into_iter().flatten())
     }
@@ -81,41 +85,60 @@ fn pass(received: &mut Received, apply: impl Fn(Key, &mut [u8])) -> bool {
 
 /// RFC 6455 section 5.3 as it is written.
 fn byte_loop(received: &mut Received) -> bool {
-    pass(received, |key, payload| {
+    #[inline(never)]
+    fn apply(key: Key, payload: &mut [u8]) {
         for (index, byte) in payload.iter_mut().enumerate() {
             *byte ^= key[index % 4];
             // Or the compiler makes vectors of it, and it is no loop over bytes any more.
             black_box(());
         }
-    })
+    }
+    pass(received, apply)
+}
+
+fn words(received: &mut Received) -> bool {
+    #[inline(never)]
+    fn apply(key: Key, payload: &mut [u8]) {
+        in_words(key, payload);
+    }
+    pass(received, apply)
+}
+
+fn words_inlined(received: &mut Received) -> bool {
+    pass(received, in_words)
 }
 
 /// Words of eight bytes, which the compiler is kept from making vectors of, then bytes.
-fn words(received: &mut Received) -> bool {
-    pass(received, |key, payload| {
-        let (words, rest) = payload.as_chunks_mut();
-        for word in words {
-            *word = (u64::from_le_bytes(*word) ^ double(key)).to_le_bytes();
-            black_box(());
-        }
-        bytes(key, rest);
-    })
+#[inline(always)]
+fn in_words(key: Key, payload: &mut [u8]) {
+    let (words, rest) = payload.as_chunks_mut();
+    for word in words {
+        *word = (u64::from_le_bytes(*word) ^ double(key)).to_le_bytes();
+        black_box(());
+    }
+    bytes(key, rest);
 }
 
-/// What a crate-free implementation writes, with the vectors that the compiler makes of it.
 fn words_of_4(received: &mut Received) -> bool {
-    pass(received, in_words_of_4)
+    #[inline(never)]
+    fn apply(key: Key, payload: &mut [u8]) {
+        in_words_of_4(key, payload);
+    }
+    pass(received, apply)
 }
 
 fn words_of_4_avx2(received: &mut Received) -> bool {
+    #[inline(never)]
     #[target_feature(enable = "avx2")]
-    fn run(received: &mut Received) -> bool {
-        pass(received, in_words_of_4)
+    fn apply(key: Key, payload: &mut [u8]) {
+        in_words_of_4(key, payload);
     }
     // SAFETY: this column is only offered where the CPU has AVX2.
-    unsafe { run(received) }
+    pass(received, |key, payload| unsafe { apply(key, payload) })
 }
 
+/// `chunks_exact(4)`, what a crate-free implementation writes, with the vectors that the compiler
+/// makes of it.
 #[inline(always)]
 fn in_words_of_4(key: Key, payload: &mut [u8]) {
     let (words, rest) = payload.as_chunks_mut();
@@ -132,63 +155,87 @@ fn bytes(key: Key, rest: &mut [u8]) {
     }
 }
 
-/// Vectors of 16 bytes with an overlapping tail.
 fn sse2(received: &mut Received) -> bool {
-    pass(received, |key, payload| {
-        if payload.len() < 16 {
-            return below_16(key, payload);
-        }
-        let tail = load_128(last(payload), rotate(key, payload.len()));
-        let end = payload.len() - 1;
-        for vector in payload[..end].as_chunks_mut().0 {
-            let unmasked = load_128(vector, key);
-            store_128(vector, unmasked);
-        }
-        store_128(last_mut(payload), tail);
-    })
+    #[inline(never)]
+    fn apply(key: Key, payload: &mut [u8]) {
+        in_128_bits(key, payload);
+    }
+    pass(received, apply)
 }
 
-/// Vectors of 32 bytes; the last one, which overlaps, is loaded before the loop stores.
-fn avx2_overlapping(received: &mut Received) -> bool {
+fn sse2_inlined(received: &mut Received) -> bool {
+    pass(received, in_128_bits)
+}
+
+/// Vectors of 16 bytes with an overlapping tail.
+#[inline(always)]
+fn in_128_bits(key: Key, payload: &mut [u8]) {
+    if payload.len() < 16 {
+        return below_16(key, payload);
+    }
+    let tail = load_128(last(payload), rotate(key, payload.len()));
+    let end = payload.len() - 1;
+    for vector in payload[..end].as_chunks_mut().0 {
+        let unmasked = load_128(vector, key);
+        store_128(vector, unmasked);
+    }
+    store_128(last_mut(payload), tail);
+}
+
+fn avx2(received: &mut Received) -> bool {
+    #[inline(never)]
+    #[target_feature(enable = "avx2")]
+    fn apply(key: Key, payload: &mut [u8]) {
+        in_256_bits(key, payload);
+    }
+    // SAFETY: this column is only offered where the CPU has AVX2.
+    pass(received, |key, payload| unsafe { apply(key, payload) })
+}
+
+fn avx2_inlined(received: &mut Received) -> bool {
     #[target_feature(enable = "avx2")]
     fn run(received: &mut Received) -> bool {
-        pass(received, |key, payload| {
-            if payload.len() < 32 {
-                return below_32(key, payload);
-            }
-            let tail = load_256(last(payload), rotate(key, payload.len()));
-            let end = payload.len() - 1;
-            for vector in payload[..end].as_chunks_mut().0 {
-                let unmasked = load_256(vector, key);
-                store_256(vector, unmasked);
-            }
-            store_256(last_mut(payload), tail);
-        })
+        pass(received, |key, payload| in_256_bits(key, payload))
     }
     // SAFETY: this column is only offered where the CPU has AVX2.
     unsafe { run(received) }
 }
 
+/// Vectors of 32 bytes; the last one, which overlaps, is loaded before the loop stores.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn in_256_bits(key: Key, payload: &mut [u8]) {
+    if payload.len() < 32 {
+        return below_32(key, payload);
+    }
+    let tail = load_256(last(payload), rotate(key, payload.len()));
+    let end = payload.len() - 1;
+    for vector in payload[..end].as_chunks_mut().0 {
+        let unmasked = load_256(vector, key);
+        store_256(vector, unmasked);
+    }
+    store_256(last_mut(payload), tail);
+}
+
 /// Vectors of 64 bytes; the rest by a masked load and a masked store.
-fn avx512_masked(received: &mut Received) -> bool {
+fn avx512(received: &mut Received) -> bool {
+    #[inline(never)]
     #[target_feature(enable = "avx512f,avx512bw")]
-    fn run(received: &mut Received) -> bool {
-        pass(received, |key, payload| {
-            let (vectors, rest) = payload.as_chunks_mut();
-            for vector in vectors {
-                let unmasked = load_512(vector, key);
-                store_512(vector, unmasked);
-            }
-            let present = (1u64 << rest.len()) - 1;
-            // SAFETY: only the bytes of `rest` are read: the mask has a bit for each of them.
-            let vector = unsafe { _mm512_maskz_loadu_epi8(present, rest.as_ptr().cast()) };
-            let unmasked = _mm512_xor_si512(vector, splat_512(key));
-            // SAFETY: only the bytes of `rest` are written, by the same mask.
-            unsafe { _mm512_mask_storeu_epi8(rest.as_mut_ptr().cast(), present, unmasked) }
-        })
+    fn apply(key: Key, payload: &mut [u8]) {
+        let (vectors, rest) = payload.as_chunks_mut();
+        for vector in vectors {
+            let unmasked = load_512(vector, key);
+            store_512(vector, unmasked);
+        }
+        let present = (1u64 << rest.len()) - 1;
+        // SAFETY: only the bytes of `rest` are read: the mask has a bit for each of them.
+        let vector = unsafe { _mm512_maskz_loadu_epi8(present, rest.as_ptr().cast()) };
+        let unmasked = _mm512_xor_si512(vector, splat_512(key));
+        // SAFETY: only the bytes of `rest` are written, by the same mask.
+        unsafe { _mm512_mask_storeu_epi8(rest.as_mut_ptr().cast(), present, unmasked) }
     }
     // SAFETY: this column is only offered where the CPU has AVX-512 F and BW.
-    unsafe { run(received) }
+    pass(received, |key, payload| unsafe { apply(key, payload) })
 }
 
 /// Reads, modifies and writes every byte, with the vectors that the compiler makes of it.
