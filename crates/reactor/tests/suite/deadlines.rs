@@ -20,6 +20,7 @@ in_simulation!(
     answered_ping_counts_however_long_the_next_is_awaited,
     timer_fires_once_and_never_early,
     timer_can_be_replaced_and_taken_back,
+    timer_of_a_connection_that_is_closing_does_not_fire,
     close_in_a_timer_awaits_the_peer_even_if_a_ping_was_due,
     slow_reader_of_its_echoes_is_not_taken_for_dead,
     page_is_sent_for_as_long_as_the_peer_reads,
@@ -152,6 +153,18 @@ fn timer_can_be_replaced_and_taken_back(place: &Seed) {
     assert_silence(&mut session, peer);
     let timers = |entry: &&Entry| matches!(entry, Entry::Timer(_));
     assert_eq!(session.world.journal().entries().iter().filter(timers).count(), 2);
+}
+
+fn timer_of_a_connection_that_is_closing_does_not_fire(place: &Seed) {
+    let mut session = Session::start(place, Setup::default());
+    let peer = session.open("/script");
+    session.say(peer, "timer 1000");
+    session.say(peer, "close 4000");
+    assert_eq!(session.closed(peer).0, 4000);
+    session.world.advance(2 * SECOND);
+    assert_silence(&mut session, peer);
+    let timers = |entry: &Entry| matches!(entry, Entry::Timer(_));
+    assert!(!session.world.journal().entries().iter().any(timers));
 }
 
 fn close_in_a_timer_awaits_the_peer_even_if_a_ping_was_due(place: &Seed) {

@@ -7,6 +7,7 @@ use crate::world::{Place, Setup, World, in_each_world, in_simulation};
 in_each_world!(
     sample_request_gets_the_answer_of_the_rfc,
     subprotocol_is_named_only_if_it_was_offered,
+    request_may_take_other_forms,
     requests_that_are_no_handshake_are_refused,
     plain_requests_are_answered_and_the_connection_ends,
     half_closed_peer_gets_its_answer,
@@ -48,6 +49,29 @@ fn subprotocol_is_named_only_if_it_was_offered(place: &impl Place) {
         let peer = session.connect();
         session.send(peer, &wire::request("/echo", lines));
         assert_eq!(session.head(peer), *answer, "{lines:?}");
+    }
+}
+
+fn request_may_take_other_forms(place: &impl Place) {
+    let good = String::from_utf8(wire::request("/echo", &[])).expect("text");
+    let mut session = Session::start(place, Setup::default());
+    for (from, to) in [
+        ("Connection: Upgrade", "Connection: keep-alive, Upgrade"),
+        ("Connection: Upgrade", "connection:keep-alive\r\nCONNECTION: \tuPGRADE , x"),
+        ("Upgrade: websocket", "UPGRADE: h2c, WebSocket"),
+        ("GET /echo", "GET http://server.example.com/echo"),
+        ("GET /echo", "GET /echo?room=1"),
+        ("Host:", "Origin: https://example.com\r\nHost:"),
+        ("Host:", "Content-Length: 0\r\nHost:"),
+        ("Host:", "X: \u{e9}\u{fe}\u{ff}\r\nHost:"),
+        ("Host:", &format!("Cookie: {}\r\nHost:", "c".repeat(7_000))),
+        ("GET", "\r\nGET"),
+    ] {
+        assert!(good.contains(from));
+        let peer = session.connect();
+        session.send(peer, good.replacen(from, to, 1).as_bytes());
+        assert_eq!(session.head(peer), format!("{ACCEPTED}\r\n"), "{to}");
+        session.part(peer);
     }
 }
 

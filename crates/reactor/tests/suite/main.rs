@@ -19,6 +19,7 @@ mod publishing;
 mod session;
 mod shutdown;
 mod slow_peers;
+mod starting;
 mod storms;
 mod wire;
 mod world;

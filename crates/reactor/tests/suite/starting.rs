@@ -1,0 +1,120 @@
+//! Starting a server, and what can be wrong with it. Real sockets only.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+
+use tickwire_reactor::{BackendChoice, Config, Server, ShardStart, StartError};
+
+use crate::application::{Application, Journal};
+use crate::wire;
+use crate::world::PATIENCE;
+
+fn application(shard: ShardStart) -> Application {
+    Application::new(&shard, Journal::default())
+}
+
+/// Asks for a page, and gives the first line of the answer.
+fn status_line(mut stream: TcpStream) -> String {
+    stream.set_read_timeout(Some(PATIENCE)).expect("not zero");
+    stream.write_all(b"GET /page HTTP/1.1\r\nHost: a\r\n\r\n").expect("the server listens");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer and its end");
+    answer.lines().next().expect("a line").to_owned()
+}
+
+#[test]
+fn connections_wait_from_bind_to_start() {
+    let mut config = Config::default();
+    config.shards = 2;
+    let bound = Server::bind(&config).expect("a port of this machine");
+    assert_eq!(bound.shards(), 2);
+    let early: Vec<TcpStream> =
+        (0..10).map(|_| TcpStream::connect(bound.local_addr()).expect("it listens")).collect();
+    let server = bound.start(application).expect("threads can be started");
+    for stream in early {
+        assert_eq!(status_line(stream), "HTTP/1.1 200 OK");
+    }
+    assert_eq!(server.metrics().shards.len(), 2);
+}
+
+#[test]
+fn server_runs_pinned_on_each_core_and_on_both_addresses() {
+    let mut config = Config::new("[::]:0".parse::<SocketAddr>().expect("an address"));
+    config.pin = true;
+    // Where there is no IPv6, there is nothing to see.
+    let Ok(bound) = Server::bind(&config) else { return };
+    let port = bound.local_addr().port();
+    let server = bound.start(application).expect("threads can be started");
+    for address in [format!("127.0.0.1:{port}"), format!("[::1]:{port}")] {
+        let stream = TcpStream::connect(address).expect("it listens on both");
+        assert_eq!(status_line(stream), "HTTP/1.1 200 OK");
+    }
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    assert_eq!(server.metrics().shards.len(), cores);
+}
+
+#[test]
+fn dropped_server_closes_its_connections_and_its_port() {
+    let server = Server::bind(&Config::default()).and_then(|bound| bound.start(application));
+    let server = server.expect("a port of this machine");
+    let address = server.local_addr();
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("not zero");
+    stream.write_all(&wire::request("/echo", &[])).expect("it reads");
+    let mut head = [0; 129];
+    stream.read_exact(&mut head).expect("an answer");
+    let reader = std::thread::spawn(move || {
+        let mut bytes = vec![0; 1024];
+        let count = stream.read(&mut bytes).expect("last words");
+        stream.write_all(&wire::close(1001, "")).expect("it reads");
+        bytes.truncate(count);
+        stream.read_to_end(&mut bytes).expect("the end");
+        bytes
+    });
+    drop(server);
+    let mut bytes = reader.join().expect("a reader");
+    assert_eq!(wire::take_frame(&mut bytes).expect("last words").payload, b"goodbye");
+    let close = wire::take_frame(&mut bytes).expect("a Close");
+    assert_eq!((close.first, &close.payload[..2]), (wire::CLOSE, &1001_u16.to_be_bytes()[..]));
+    assert!(TcpStream::connect(address).is_err(), "nobody listens");
+}
+
+#[test]
+fn port_in_use_is_an_error_that_says_so() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port of this machine");
+    let address = taken.local_addr().expect("it is bound");
+    for shards in [1, 2] {
+        let mut config = Config::new(address);
+        config.shards = shards;
+        let error = Server::bind(&config).expect_err("the port is taken");
+        assert!(matches!(error, StartError::Listen { address: it, .. } if it == address));
+        assert!(error.to_string().contains("another program has this port"), "{error}");
+    }
+}
+
+#[test]
+fn back_end_that_is_not_there_is_an_error_and_never_another() {
+    let mut config = Config::default();
+    config.backend = BackendChoice::IoUring;
+    let error = Server::bind(&config).expect_err("there is none in this version");
+    assert!(matches!(error, StartError::Backend { name: "io_uring", .. }), "{error}");
+}
+
+#[test]
+fn handler_that_cannot_be_made_fails_its_shard_and_nobody_waits_for_it() {
+    let mut config = Config::default();
+    config.shards = 1;
+    config.limits.mailbox_letters_max = 1;
+    let bound = Server::bind(&config).expect("a port of this machine");
+    let publisher = bound.publisher();
+    let server = bound
+        .start(|shard: ShardStart| -> Application { panic!("no handler for {}", shard.index) })
+        .expect("threads can be started");
+    let handle = server.handle();
+    let failed = server.join().expect_err("the shard failed");
+    assert_eq!(failed.to_string(), "shard 0 failed: it panicked");
+    for _ in 0..10 {
+        publisher.close_lagging(0);
+        handle.shutdown();
+    }
+}
