@@ -27,7 +27,6 @@ fn strict(criterion: &mut Criterion<CpuTime>) {
             let mut parser = black_box(Parser::new(Rules::new(Role::Server)));
             bencher.iter(|| strict_pass(&mut parser, &mut received.bytes));
         });
-        // An even number of passes or not: either parser unmasks what it finds.
         group.bench_function(BenchmarkId::new("lax", payload_len), |bencher| {
             let mut parser = black_box(LaxParser::new());
             bencher.iter(|| lax_pass(&mut parser, &mut received.bytes));
