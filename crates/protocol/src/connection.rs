@@ -104,26 +104,23 @@ impl Connection {
             return None;
         }
         let event = match self.find(input, limits) {
+            // The usual case returns at once, so that the event is not put together twice.
+            Ok(Some(Found::Lent(kind, payload))) => {
+                return Some(Event::Message(Message { kind, payload }));
+            }
+            Ok(Some(Found::Joined(kind))) => {
+                let payload = self.joined.as_mut().map_or(&mut [][..], |joined| &mut joined.bytes);
+                return Some(Event::Message(Message { kind, payload }));
+            }
             Ok(None) => {
                 self.release();
                 return None;
             }
-            Ok(Some(Found::Lent(kind, payload))) => Event::Message(Message { kind, payload }),
-            Ok(Some(Found::Joined(kind))) => {
-                let payload = self.joined.as_mut().map_or(&mut [][..], |joined| &mut joined.bytes);
-                Event::Message(Message { kind, payload })
-            }
             Ok(Some(Found::Control(opcode, lent))) => {
-                if opcode == OpCode::Close {
-                    self.joined = None;
-                }
                 let kept = self.cut.as_ref().map_or(&[][..], |cut| cut.body());
                 self.end.answer(opcode, lent.unwrap_or(kept), mask, control)
             }
-            Err(error) => {
-                (self.joined, self.cut) = (None, None);
-                self.end.fail(error, mask, control)
-            }
+            Err(error) => self.end.fail(error, mask, control),
         };
         if self.end.state == State::Closed {
             *input = &mut [];
