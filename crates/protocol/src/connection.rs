@@ -117,10 +117,16 @@ impl Connection {
                 return None;
             }
             Ok(Some(Found::Control(opcode, lent))) => {
+                if opcode == OpCode::Close {
+                    self.joined = None;
+                }
                 let kept = self.cut.as_ref().map_or(&[][..], |cut| cut.body());
                 self.end.answer(opcode, lent.unwrap_or(kept), mask, control)
             }
-            Err(error) => self.end.fail(error, mask, control),
+            Err(error) => {
+                (self.joined, self.cut) = (None, None);
+                self.end.fail(error, mask, control)
+            }
         };
         if self.end.state == State::Closed {
             *input = &mut [];
