@@ -1,6 +1,6 @@
 //! The echo loop of the crate's front page, with the opening handshake that it leaves out.
 //!
-//! `cargo run -p tickwire-frame --example echo`, then in the console of a browser:
+//! `cargo run -p tickwire-frame --example echo_by_hand`, then in the console of a browser:
 //! `s = new WebSocket("ws://127.0.0.1:9001"); s.onmessage = e => console.log(e.data);
 //! s.onopen = () => s.send("hello")`.
 //!
