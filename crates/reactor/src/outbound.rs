@@ -147,10 +147,13 @@ impl Unsent {
         self.cut.len() + self.control.len() + self.data.len()
     }
 
-    /// Appends everything to `out`, in the order in which it must leave.
-    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+    /// Appends what must leave first to `out`, in order and at most `bytes_max` of it.
+    pub(crate) fn write(&self, bytes_max: usize, out: &mut Vec<u8>) {
+        let mut left = bytes_max;
         for part in [&self.cut, &self.control, &self.data] {
+            let (part, _) = part.split_at(left.min(part.len()));
             out.extend_from_slice(part);
+            left -= part.len();
         }
     }
 
@@ -239,7 +242,7 @@ mod tests {
         unsent.data(|out| out.extend_from_slice(b"data"));
         unsent.control(100, |out| out.extend_from_slice(b"pong"));
         let mut out = Vec::new();
-        unsent.write(&mut out);
+        unsent.write(usize::MAX, &mut out);
         assert_eq!(out, b"restpongdata");
     }
 
@@ -264,7 +267,7 @@ mod tests {
                 for mut unsent in [gathered, waited] {
                     unsent.control(100, |out| out.extend_from_slice(b"\x8a\x00"));
                     let mut out = Vec::new();
-                    unsent.write(&mut out);
+                    unsent.write(usize::MAX, &mut out);
                     assert!(out == expected, "{taken} of {} taken", bytes.len());
                 }
             }
@@ -287,7 +290,7 @@ mod tests {
         let mut unsent = Unsent::rest_of(gathered, 1);
         unsent.control(100, |out| out.extend_from_slice(b"\x8a\x013"));
         let mut out = Vec::new();
-        unsent.write(&mut out);
+        unsent.write(usize::MAX, &mut out);
         assert_eq!(out, b"\x01m\x8a\x011\x8a\x012\x8a\x013\x81\x01n\x88\x00");
     }
 
@@ -302,6 +305,24 @@ mod tests {
     }
 
     #[test]
+    fn portions_of_any_size_are_the_whole_in_order() {
+        let frames = [&b"\x81\x03abc"[..], b"\x8a\x01p", b"\x82\x02de"].concat();
+        for portion in 1..=frames.len() + 4 {
+            let mut unsent = Unsent::rest_of_frame(b"rest");
+            unsent.data(|out| out.extend_from_slice(&frames));
+            let (mut out, mut line) = (Vec::new(), Vec::new());
+            while unsent.len() > 0 {
+                line.clear();
+                unsent.write(portion, &mut line);
+                assert!((1..=portion).contains(&line.len()));
+                unsent.drop_taken(line.len());
+                out.extend_from_slice(&line);
+            }
+            assert_eq!(out, [b"rest", &frames[..]].concat(), "portions of {portion}");
+        }
+    }
+
+    #[test]
     fn unread_pongs_do_not_pile_up() {
         let mut unsent = Unsent::default();
         for number in 0..1_000_u32 {
@@ -309,7 +330,7 @@ mod tests {
             assert!(unsent.len() <= 64);
         }
         let mut out = Vec::new();
-        unsent.write(&mut out);
+        unsent.write(usize::MAX, &mut out);
         assert!(out.ends_with(&999_u32.to_be_bytes()));
     }
 }

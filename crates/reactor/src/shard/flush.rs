@@ -152,9 +152,11 @@ impl<H: Handler, B: Backend> Shard<H, B> {
             let line = &mut self.flush.line;
             line.clear();
             let Some(unsent) = &mut local.links[key.index()].unsent else { return false };
-            unsent.write(line);
+            unsent.write(Limits::CATCH_UP_BYTES, line);
             let own = line.len();
-            local.fanout.owed(key.slot, line);
+            if own == unsent.len() {
+                local.fanout.owed(key.slot, line);
+            }
             if line.is_empty() {
                 local.fanout.settle_owed(key.slot, 0);
                 self.unblock(key);
