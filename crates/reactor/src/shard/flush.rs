@@ -6,7 +6,8 @@
 
 use tickwire_fanout::{Due, Settled};
 
-use super::{Shard, ended, lagged};
+use super::Shard;
+use super::closing::{ended, lagged};
 use crate::connection::{Inbound, Link, Stage};
 use crate::handler::Handler;
 use crate::io::{Backend, Key, Outgoing, Sent};

@@ -1,0 +1,108 @@
+//! The end of a connection, from whatever side it comes (RFC 6455 section 7).
+//!
+//! A Close of ours ([`close`]), the end of the stream or of the socket ([`ended`]), a connection
+//! that lags ([`lagged`]): each tells the handler once, through [`over`], and leaves the rest to the
+//! flush, which ends the socket when everything is sent.
+
+use tickwire_protocol::CloseCode;
+
+use super::messages::{call, close_if_asked, no_mask};
+use crate::clock::Tick;
+use crate::connection::{Inbound, Stage};
+use crate::handler::{Ended, Handler, Lagged};
+use crate::io::Key;
+use crate::local::Local;
+
+/// Sends our Close and waits for the peer's, for as long as `close_timeout`.
+pub(super) fn close<H: Handler>(
+    local: &mut Local<H::State>,
+    handler: &mut H,
+    inbound: &mut [Inbound],
+    key: Key,
+    code: CloseCode,
+    reason: &str,
+) {
+    local.close = None;
+    if local.link(key).is_none_or(|link| link.stage != Stage::Open) {
+        return;
+    }
+    let Some(Inbound::Open(connection)) = inbound.get_mut(key.index()) else { return };
+    if let Some(unsent) = &mut local.links[key.index()].unsent {
+        // The peer has stopped reading: its Close must not wait behind messages.
+        unsent.drop_data();
+    }
+    local.control(key, |out| connection.close(code, reason, &mut no_mask, out));
+    over(local, handler, key, Ended::ByServer(code));
+    local.links[key.index()].stage = Stage::Closing;
+    local.set_deadline(key, local.limits.close_timeout);
+}
+
+/// The WebSocket is over for the application: no more publications, no more calls but this last.
+pub(super) fn over<H: Handler>(
+    local: &mut Local<H::State>,
+    handler: &mut H,
+    key: Key,
+    ended: Ended,
+) {
+    let link = &mut local.links[key.index()];
+    if link.stage != Stage::Open {
+        return;
+    }
+    link.stage = Stage::Closing;
+    link.timer = Tick::NEVER;
+    local.unsubscribe_all(key.slot);
+    call(local, handler, key, |handler, context| handler.close(context, ended));
+    // It is closed already; and a subscription that `close` made would be nobody's.
+    local.close = None;
+    local.unsubscribe_all(key.slot);
+}
+
+/// Nothing more will be said: the connection ends when it is flushed, or at its deadline.
+pub(super) fn finish<S>(local: &mut Local<S>, key: Key, stage: Stage) {
+    local.links[key.index()].stage = stage;
+    local.set_deadline(key, local.limits.close_timeout);
+    local.ending.push(key);
+}
+
+/// The stream of the peer has ended, or the socket is broken.
+pub(super) fn ended<H: Handler>(
+    local: &mut Local<H::State>,
+    handler: &mut H,
+    key: Key,
+    broken: bool,
+) {
+    let Some(link) = local.link(key) else { return };
+    if broken {
+        link.unsent = None;
+    }
+    if matches!(link.stage, Stage::Open | Stage::Closing) {
+        link.unsent = None;
+        local.counters.lost += 1;
+        over(local, handler, key, Ended::Lost);
+    }
+    finish(local, key, Stage::Ending);
+}
+
+pub(super) fn lagged<H: Handler>(
+    local: &mut Local<H::State>,
+    handler: &mut H,
+    inbound: &mut [Inbound],
+    key: Key,
+) {
+    if local.link(key).is_none_or(|link| link.stage != Stage::Open) {
+        return;
+    }
+    local.counters.overruns += 1;
+    let mut decision = Lagged::Skip;
+    call(local, handler, key, |handler, context| decision = handler.lagged(context));
+    if let Lagged::Close(code, reason) = decision {
+        local.close.get_or_insert_with(|| (code, reason.to_owned()));
+    }
+    close_if_asked(local, handler, inbound, key);
+}
+
+/// Closes the socket whatever is still unsent.
+pub(super) fn abandon<S>(local: &mut Local<S>, key: Key) {
+    local.links[key.index()].unsent = None;
+    finish(local, key, Stage::Ending);
+}

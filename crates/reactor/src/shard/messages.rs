@@ -1,0 +1,122 @@
+//! Received bytes: through the protocol to the handler.
+//!
+//! Every call of the handler goes through [`call`], which turns a panic into Close 1011, and is
+//! followed by [`close_if_asked`], so that a Close which the handler asked for takes effect before
+//! the next event of the connection.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use tickwire_protocol::{CloseCode, Event};
+
+use super::closing::{close, finish, over};
+use super::opening::request;
+use crate::connection::{Inbound, Stage};
+use crate::context::Context;
+use crate::handler::{Ended, Handler};
+use crate::io::Key;
+use crate::local::Local;
+
+pub(super) fn received<H: Handler>(
+    local: &mut Local<H::State>,
+    handler: &mut H,
+    inbound: &mut [Inbound],
+    key: Key,
+    bytes: &mut [u8],
+) {
+    local.counters.received_bytes += bytes.len() as u64;
+    // A send that broke in this turn may have ended the connection before its last bytes are seen.
+    if local.link(key).is_none_or(|link| matches!(link.stage, Stage::Finishing | Stage::Ending)) {
+        return;
+    }
+    local.heard(key);
+    let mut bytes = bytes;
+    if let Inbound::Request { .. } = &inbound[key.index()] {
+        request(local, handler, &mut inbound[key.index()], key, &mut bytes);
+    }
+    if let Inbound::Open(_) = &inbound[key.index()] {
+        messages(local, handler, inbound, key, &mut bytes);
+    }
+}
+
+/// Runs whatever whole messages `bytes` complete.
+fn messages<H: Handler>(
+    local: &mut Local<H::State>,
+    handler: &mut H,
+    inbound: &mut [Inbound],
+    key: Key,
+    bytes: &mut &mut [u8],
+) {
+    close_if_asked(local, handler, inbound, key);
+    while let Inbound::Open(connection) = &mut inbound[key.index()] {
+        let protocol = local.limits.protocol;
+        let mut event = None;
+        local.control(key, |out| {
+            event = connection.receive(bytes, &protocol, &mut no_mask, out);
+        });
+        match event {
+            None => return,
+            Some(Event::Message(message)) => {
+                local.counters.received_messages += 1;
+                call(local, handler, key, |handler, context| handler.message(context, message));
+                close_if_asked(local, handler, inbound, key);
+            }
+            Some(Event::Ping(_) | Event::Pong(_)) => {}
+            Some(Event::Closed(code, _)) => {
+                local.counters.closed += 1;
+                nothing_behind_close(local, key);
+                over(local, handler, key, Ended::ByPeer(code));
+                finish(local, key, Stage::Ending);
+                inbound[key.index()] = Inbound::Discard;
+            }
+            Some(Event::Failed(error)) => {
+                local.counters.failed += 1;
+                nothing_behind_close(local, key);
+                let code = error.close_code();
+                over(local, handler, key, Ended::ByServer(code));
+                finish(local, key, Stage::Finishing);
+                inbound[key.index()] = Inbound::Discard;
+            }
+        }
+    }
+}
+
+/// If the Close that the protocol has just said overtakes messages that wait, forgets those
+/// (RFC 6455 §5.5.1). One of our own that went before may itself be among them.
+fn nothing_behind_close<S>(local: &mut Local<S>, key: Key) {
+    let link = &mut local.links[key.index()];
+    if link.stage == Stage::Open
+        && let Some(unsent) = &mut link.unsent
+    {
+        unsent.drop_data();
+    }
+}
+
+/// A server's frames are not masked (RFC 6455 §5.1), so the protocol never asks.
+pub(super) fn no_mask() -> [u8; 4] {
+    [0; 4]
+}
+
+/// Calls the handler for a connection. If it panics, the connection is to be closed with 1011.
+pub(super) fn call<H: Handler>(
+    local: &mut Local<H::State>,
+    handler: &mut H,
+    key: Key,
+    run: impl FnOnce(&mut H, &mut Context<'_, H::State>),
+) {
+    let mut context = Context::new(local, key);
+    if catch_unwind(AssertUnwindSafe(|| run(handler, &mut context))).is_err() {
+        local.counters.panicked += 1;
+        local.close = Some((CloseCode::INTERNAL_ERROR, "internal error".to_owned()));
+    }
+}
+
+pub(super) fn close_if_asked<H: Handler>(
+    local: &mut Local<H::State>,
+    handler: &mut H,
+    inbound: &mut [Inbound],
+    key: Key,
+) {
+    if let Some((code, reason)) = local.close.take() {
+        close(local, handler, inbound, key, code, &reason);
+    }
+}
