@@ -2,7 +2,7 @@
 
 use tickwire_benches::Received;
 use tickwire_frame::{OpCode, Parser, Role, Rules, utf8};
-use tickwire_protocol::{Connection, Event, Limits};
+use tickwire_protocol::{Connection, Event, Inflater, Limits};
 
 use crate::contestant::Contestant;
 
@@ -88,9 +88,14 @@ impl Contestant for Messages {
     fn pass(&mut self, frames: usize, show: &mut impl FnMut(&[u8])) {
         self.buffer.copy_from_slice(&self.received);
         let (mut input, mut count) = (&mut self.buffer[..], 0);
-        while let Some(event) =
-            self.connection.receive(&mut input, &self.limits, &mut || [0; 4], &mut self.control)
-        {
+        let mut inflater = Inflater::new(false);
+        while let Some(event) = self.connection.receive(
+            &mut input,
+            &self.limits,
+            &mut inflater,
+            &mut || [0; 4],
+            &mut self.control,
+        ) {
             let Event::Message(message) = event else { panic!("only messages are in it") };
             show(message.payload);
             count += 1;

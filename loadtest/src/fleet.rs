@@ -23,7 +23,7 @@ use std::time::Duration;
 use mio::event::Event as Readiness;
 use mio::{Events, Poll, Token};
 use tickwire_protocol::{
-    ClientError, ClientHandshake, CloseCode, Connection, Event, Limits, Role, State,
+    ClientError, ClientHandshake, CloseCode, Connection, Event, Inflater, Limits, Role, State,
 };
 
 use crate::clock::{self, Nanoseconds};
@@ -339,10 +339,17 @@ impl<S: Scenario> Fleet<'_, S> {
         }
         let Phase::Open(connection) = &mut member.phase else { return Ok(()) };
         let mut end = None;
+        let mut inflater = Inflater::new(false);
         loop {
             let masks = &mut self.masks;
             let mut mask = || masks.key();
-            let event = connection.receive(&mut input, &self.limits, &mut mask, &mut self.output);
+            let event = connection.receive(
+                &mut input,
+                &self.limits,
+                &mut inflater,
+                &mut mask,
+                &mut self.output,
+            );
             match event {
                 None => break,
                 Some(Event::Message(message)) => {

@@ -71,6 +71,13 @@ impl Parser {
         Self { rules, state: State::Between }
     }
 
+    /// Whether a frame has begun to arrive and is not complete.
+    #[inline]
+    #[must_use]
+    pub const fn is_amid(&self) -> bool {
+        !matches!(self.state, State::Between)
+    }
+
     /// Takes the next piece of a frame off the front of `input`, unmasked in place; `None` when all
     /// of `input` is consumed.
     ///

@@ -12,7 +12,9 @@ use core::mem::MaybeUninit;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::deflate::{self, DeflateParams, DeflatePolicy};
 use crate::error::{AnswerError, ClientError};
+use crate::extension::Extensions;
 use crate::field;
 use crate::handshake::accept_value;
 use crate::head::{HeadFault, HeadKind, HeadReader};
@@ -38,9 +40,7 @@ use crate::response::{check_headers, push_header};
 /// ```
 #[derive(Debug)]
 pub struct ClientHandshake {
-    key: [u8; 24],
-    /// The subprotocols offered, each followed by a comma.
-    offered: String,
+    offer: Offer,
     limits: Limits,
     head: HeadReader,
 }
@@ -51,6 +51,8 @@ pub struct ClientHandshake {
 pub struct Accepted {
     /// The subprotocol that it chose among those offered.
     pub protocol: Option<String>,
+    /// The parameters of permessage-deflate, if it was offered and the server wants it.
+    pub deflate: Option<DeflateParams>,
 }
 
 impl ClientHandshake {
@@ -65,11 +67,16 @@ impl ClientHandshake {
         let written = STANDARD.encode_slice(key, &mut encoded);
         debug_assert_eq!(written, Ok(24), "16 bytes are 24 characters");
         Self {
-            key: encoded,
-            offered: String::new(),
+            offer: Offer { key: encoded, protocols: String::new(), deflate: None },
             limits,
             head: HeadReader::new(HeadKind::Response),
         }
+    }
+
+    /// Makes the request offer permessage-deflate as `policy` says; to be called before
+    /// [`ClientHandshake::request`].
+    pub fn offer_deflate(&mut self, policy: &DeflatePolicy) {
+        self.offer.deflate = Some(*policy);
     }
 
     /// Appends the request to `out`.
@@ -104,16 +111,21 @@ impl ClientHandshake {
         out.extend_from_slice(b" HTTP/1.1\r\n");
         push_header("Host", host, out);
         out.extend_from_slice(b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: ");
-        out.extend_from_slice(&self.key);
+        out.extend_from_slice(&self.offer.key);
         out.extend_from_slice(b"\r\nSec-WebSocket-Version: 13\r\n");
         if !protocols.is_empty() {
             push_header("Sec-WebSocket-Protocol", &protocols.join(", "), out);
+        }
+        if let Some(policy) = &self.offer.deflate {
+            out.extend_from_slice(b"Sec-WebSocket-Extensions: ");
+            policy.push_offer(out);
+            out.extend_from_slice(b"\r\n");
         }
         for (name, value) in headers {
             push_header(name, value, out);
         }
         out.extend_from_slice(b"\r\n");
-        self.offered = protocols.join(",");
+        self.offer.protocols = protocols.join(",");
         Ok(())
     }
 
@@ -145,47 +157,59 @@ impl ClientHandshake {
             (Some(_), Some(status)) if status != 101 => return Err(ClientError::Status(status)),
             _ => return Err(ClientError::NotHttp),
         }
-        check_answer(Fields::of_head(head), &self.key, &self.offered).map(Some)
+        self.offer.check_answer(Fields::of_head(head)).map(Some)
     }
 }
 
-/// RFC 6455 section 4.1: what the client must verify, in the order given there.
-fn check_answer(
-    fields: Fields<'_>,
-    key: &[u8; 24],
-    offered: &str,
-) -> Result<Accepted, ClientError> {
-    let values =
-        |name: &'static [u8]| fields.filter(move |(n, _)| n.eq_ignore_ascii_case(name)).map(value);
-    let mut upgrades = values(b"upgrade");
-    let upgrade = upgrades.next().is_some_and(|v| v.eq_ignore_ascii_case(b"websocket"));
-    if !upgrade || upgrades.next().is_some() {
-        return Err(ClientError::Upgrade);
-    }
-    if !values(b"connection").any(|value| field::has_token(value, "upgrade")) {
-        return Err(ClientError::Connection);
-    }
-    let mut accepts = values(b"sec-websocket-accept");
-    if accepts.next() != Some(&accept_value(key)) || accepts.next().is_some() {
-        return Err(ClientError::Accept);
-    }
-    if values(b"sec-websocket-extensions").any(|value| !value.is_empty()) {
-        return Err(ClientError::Extension);
-    }
-    let mut protocols = values(b"sec-websocket-protocol");
-    let protocol = match protocols.next() {
-        None => None,
-        Some(chosen) => {
-            let known = offered.split(',').find(|one| one.as_bytes() == chosen && !one.is_empty());
-            Some(known.ok_or(ClientError::Protocol)?.to_owned())
+/// What the server is asked for, and its answer is compared with.
+#[derive(Debug)]
+struct Offer {
+    key: [u8; 24],
+    /// The subprotocols, with commas between them.
+    protocols: String,
+    /// What of permessage-deflate is offered.
+    deflate: Option<DeflatePolicy>,
+}
+
+impl Offer {
+    /// RFC 6455 section 4.1: what the client must verify, in the order given there.
+    fn check_answer(&self, fields: Fields<'_>) -> Result<Accepted, ClientError> {
+        let mut upgrades = values(fields, b"upgrade");
+        let upgrade = upgrades.next().is_some_and(|v| v.eq_ignore_ascii_case(b"websocket"));
+        if !upgrade || upgrades.next().is_some() {
+            return Err(ClientError::Upgrade);
         }
-    };
-    if protocols.next().is_some() {
-        return Err(ClientError::Protocol);
+        if !values(fields, b"connection").any(|value| field::has_token(value, "upgrade")) {
+            return Err(ClientError::Connection);
+        }
+        let mut accepts = values(fields, b"sec-websocket-accept");
+        if accepts.next() != Some(&accept_value(&self.key)) || accepts.next().is_some() {
+            return Err(ClientError::Accept);
+        }
+        let deflate = self.check_extensions(fields).ok_or(ClientError::Extension)?;
+        let protocol = self.check_protocol(fields).ok_or(ClientError::Protocol)?;
+        Ok(Accepted { protocol, deflate })
     }
-    Ok(Accepted { protocol })
+
+    /// At most one extension, the one offered, answered as it was (RFC 7692 section 5.1).
+    fn check_extensions(&self, fields: Fields<'_>) -> Option<Option<DeflateParams>> {
+        let mut extensions = values(fields, b"sec-websocket-extensions").flat_map(Extensions::of);
+        let Some(extension) = extensions.next() else { return Some(None) };
+        let extension = extension.ok().filter(|extension| extension.name == deflate::NAME)?;
+        let params = self.deflate?.agree(&deflate::Parameters::read(&extension)?)?;
+        extensions.next().is_none().then_some(Some(params))
+    }
+
+    /// At most one subprotocol, of those offered.
+    fn check_protocol(&self, fields: Fields<'_>) -> Option<Option<String>> {
+        let mut protocols = values(fields, b"sec-websocket-protocol");
+        let Some(chosen) = protocols.next() else { return Some(None) };
+        let mut offered = self.protocols.split(',').filter(|one| !one.is_empty());
+        let known = offered.find(|one| one.as_bytes() == chosen)?;
+        protocols.next().is_none().then_some(Some(known.to_owned()))
+    }
 }
 
-fn value<'a>((_, value): (&'a [u8], &'a [u8])) -> &'a [u8] {
-    value
+fn values<'a>(fields: Fields<'a>, name: &'static [u8]) -> impl Iterator<Item = &'a [u8]> {
+    fields.filter(move |(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value)
 }

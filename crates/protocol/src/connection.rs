@@ -6,7 +6,9 @@
 //!
 //! A message whose payload lies whole in the input is lent from there. Only one that comes in
 //! pieces is joined, in a buffer that grows with what arrived and is gone once the message was
-//! taken and the input is used up: an idle connection is the 64 bytes of [`Connection`].
+//! taken and the input is used up: an idle connection is the 64 bytes of [`Connection`]. A
+//! compressed message (RFC 7692) is joined as it came and inflated when it is complete, in the
+//! [`Inflater`] that the caller lends: half of one costs its compressed bytes, never a window.
 //!
 //! Invariant: one Close is sent at most, and nothing after it; after a violation or the peer's
 //! Close nothing more is looked at. Time (a peer that never answers our Close, floods of pings)
@@ -16,6 +18,7 @@ use tickwire_frame::mask::Key;
 use tickwire_frame::utf8::{self, Validator};
 use tickwire_frame::{CloseCode, OpCode, Parser, Piece, Role, Rules, close};
 
+use crate::deflate::Inflater;
 use crate::encode;
 use crate::error::ProtocolError;
 use crate::limits::Limits;
@@ -36,7 +39,7 @@ pub struct Connection {
     /// Empty fragments of the message begun.
     empty_fragments: u32,
     /// The message begun and not ended.
-    begun: Option<Kind>,
+    begun: Option<Begun>,
     end: End,
 }
 
@@ -71,8 +74,19 @@ pub enum State {
 impl Connection {
     /// A connection whose handshake is done, for the side `role`; holds nothing on the heap.
     pub const fn new(role: Role) -> Self {
+        Self::with_rules(Rules { role, rsv1: false })
+    }
+
+    /// As [`Connection::new`], where permessage-deflate was agreed on: messages may come
+    /// compressed.
+    pub const fn with_deflate(role: Role) -> Self {
+        Self::with_rules(Rules { role, rsv1: true })
+    }
+
+    const fn with_rules(rules: Rules) -> Self {
+        let role = rules.role;
         Self {
-            parser: Parser::new(Rules { role, rsv1: false }),
+            parser: Parser::new(rules),
             message_len: 0,
             joined: None,
             cut: None,
@@ -87,7 +101,9 @@ impl Connection {
     /// Call it until it gives `None`: then all of `input` is used up, and what the last event
     /// borrowed is freed. `control` is appended to with the control frames that the protocol
     /// itself owes (Pong for Ping, the reply to a Close, the Close of a failure); they are to be
-    /// sent as soon as possible. `mask` draws the keys that a client masks those with; it is never
+    /// sent as soon as possible. `inflater` is touched only by a connection made with
+    /// [`Connection::with_deflate`]; it must be the connection's own if the peer keeps its context
+    /// from message to message. `mask` draws the keys that a client masks those with; it is never
     /// called in the role of a server.
     ///
     /// After [`Event::Closed`] and [`Event::Failed`] every later byte is ignored.
@@ -95,12 +111,14 @@ impl Connection {
         &'e mut self,
         input: &mut &'a mut [u8],
         limits: &Limits,
+        inflater: &'e mut Inflater,
         mask: &mut dyn FnMut() -> Key,
         control: &mut Vec<u8>,
     ) -> Option<Event<'e>> {
         if self.end.state == State::Closed {
             *input = &mut [];
             self.release();
+            inflater.release();
             return None;
         }
         let event = match self.find(input, limits) {
@@ -114,7 +132,15 @@ impl Connection {
             }
             Ok(None) => {
                 self.release();
+                inflater.release();
                 return None;
+            }
+            Ok(Some(Found::Packed(kind, lent))) => {
+                let joined = self.joined.as_ref().map_or(&[][..], |joined| &joined.bytes);
+                match inflate(kind, lent.unwrap_or(joined), inflater, limits) {
+                    Ok(message) => return Some(Event::Message(message)),
+                    Err(error) => self.fail(error, mask, control),
+                }
             }
             Ok(Some(Found::Control(opcode, lent))) => {
                 if opcode == OpCode::Close {
@@ -123,10 +149,7 @@ impl Connection {
                 let kept = self.cut.as_ref().map_or(&[][..], |cut| cut.body());
                 self.end.answer(opcode, lent.unwrap_or(kept), mask, control)
             }
-            Err(error) => {
-                (self.joined, self.cut) = (None, None);
-                self.end.fail(error, mask, control)
-            }
+            Err(error) => self.fail(error, mask, control),
         };
         if self.end.state == State::Closed {
             *input = &mut [];
@@ -152,6 +175,24 @@ impl Connection {
             self.end.state = State::CloseSent;
             self.joined = None;
         }
+    }
+
+    /// Drops what is under way and fails the connection.
+    #[cold]
+    fn fail<'e>(
+        &mut self,
+        error: ProtocolError,
+        mask: &mut dyn FnMut() -> Key,
+        control: &mut Vec<u8>,
+    ) -> Event<'e> {
+        (self.joined, self.cut) = (None, None);
+        self.end.fail(error, mask, control)
+    }
+
+    /// Whether a frame or a message has begun to arrive and is not complete: then the rest of it
+    /// is due, for which the caller may set a time.
+    pub const fn is_amid(&self) -> bool {
+        self.begun.is_some() || self.parser.is_amid()
     }
 
     /// How far the connection is in closing.
@@ -194,7 +235,7 @@ impl Connection {
         if piece.first {
             self.begin_frame(&piece, limits)?;
         }
-        let Some(kind) = self.begun else { return Err(ProtocolError::NothingToContinue) };
+        let Some(begun) = self.begun else { return Err(ProtocolError::NothingToContinue) };
         let ends = piece.last && piece.fin;
         if ends {
             self.begun = None;
@@ -203,12 +244,15 @@ impl Connection {
             return Ok(None);
         }
         if ends && !self.is_joining() {
-            if kind == Kind::Text && !piece.ascii {
+            if begun.packed {
+                return Ok(Some(Found::Packed(begun.kind, Some(piece.payload))));
+            }
+            if begun.kind == Kind::Text && !piece.ascii {
                 utf8::check(piece.payload).map_err(|_| ProtocolError::InvalidText)?;
             }
-            return Ok(Some(Found::Lent(kind, piece.payload)));
+            return Ok(Some(Found::Lent(begun.kind, piece.payload)));
         }
-        self.join(kind, ends, &piece, limits)
+        self.join(begun, ends, &piece, limits)
     }
 
     /// The header of a data frame is known: its place in the order of fragments, and the limits.
@@ -220,13 +264,14 @@ impl Connection {
             (_, Some(_)) => return Err(ProtocolError::MessageUnfinished),
             (opcode, None) => {
                 let text = matches!(opcode, OpCode::Text);
-                self.begun = Some(if text { Kind::Text } else { Kind::Binary });
+                let kind = if text { Kind::Text } else { Kind::Binary };
+                self.begun = Some(Begun { kind, packed: piece.rsv1 });
                 self.message_len = 0;
                 self.empty_fragments = 0;
             }
         }
         self.message_len = self.message_len.saturating_add(piece.frame_len);
-        if self.message_len > limits.message_bytes_max {
+        if self.message_len > self.message_len_max(limits) {
             return Err(ProtocolError::MessageTooBig);
         }
         if piece.frame_len == 0 && !piece.fin {
@@ -238,6 +283,15 @@ impl Connection {
         Ok(())
     }
 
+    /// The most bytes that the frames of the message begun may declare.
+    #[inline]
+    fn message_len_max(&self, limits: &Limits) -> u64 {
+        match self.begun {
+            Some(Begun { packed: true, .. }) => packed_bytes_max(limits.message_bytes_max),
+            _ => limits.message_bytes_max,
+        }
+    }
+
     /// Whether bytes of the message begun are kept.
     #[inline]
     fn is_joining(&self) -> bool {
@@ -247,11 +301,12 @@ impl Connection {
     /// Keeps a piece of a message that does not lie whole in the input.
     fn join<'a>(
         &mut self,
-        kind: Kind,
+        begun: Begun,
         ends: bool,
         piece: &Piece<'_>,
         limits: &Limits,
     ) -> Result<Option<Found<'a>>, ProtocolError> {
+        let most = if piece.fin { self.message_len } else { self.message_len_max(limits) };
         if !self.is_joining() {
             if piece.payload.is_empty() {
                 // Nothing has arrived, so nothing is allocated for it.
@@ -260,16 +315,19 @@ impl Connection {
             self.joined.get_or_insert_default().restart();
         }
         let Some(joined) = &mut self.joined else { return Ok(None) };
-        if kind == Kind::Text {
+        if begun.kind == Kind::Text && !begun.packed {
             joined.check_text(piece).map_err(|_| ProtocolError::InvalidText)?;
             if ends {
                 joined.text.finish().map_err(|_| ProtocolError::InvalidText)?;
             }
         }
-        let most = if piece.fin { self.message_len } else { limits.message_bytes_max };
         joined.append(piece.payload, most);
         joined.finished = ends;
-        Ok(ends.then_some(Found::Joined(kind)))
+        Ok(ends.then_some(if begun.packed {
+            Found::Packed(begun.kind, None)
+        } else {
+            Found::Joined(begun.kind)
+        }))
     }
 
     /// Takes a piece of a control frame; gives the frame once it is whole. While the peer's Close
@@ -299,12 +357,45 @@ impl Connection {
     }
 }
 
+/// What the first frame of a message says of it.
+#[derive(Debug, Clone, Copy)]
+struct Begun {
+    kind: Kind,
+    /// Whether it is compressed (RSV1, RFC 7692 section 6).
+    packed: bool,
+}
+
+/// Inflates a complete message. Its text can be judged only now.
+fn inflate<'e>(
+    kind: Kind,
+    packed: &[u8],
+    inflater: &'e mut Inflater,
+    limits: &Limits,
+) -> Result<Message<'e>, ProtocolError> {
+    let payload = inflater.inflate(packed, limits.message_bytes_max)?;
+    if kind == Kind::Text {
+        utf8::check(payload).map_err(|_| ProtocolError::InvalidText)?;
+    }
+    Ok(Message { kind, payload })
+}
+
+/// The most bytes that a message of at most `message_bytes_max` may have while it is compressed.
+///
+/// Compression can lengthen: incompressible bytes cost an honest compressor up to an eighth more
+/// with the fixed codes (nine bits for half of all bytes) and less in stored blocks; a quarter
+/// leaves room for flushes within the message.
+const fn packed_bytes_max(message_bytes_max: u64) -> u64 {
+    message_bytes_max.saturating_add(message_bytes_max / 4).saturating_add(64)
+}
+
 /// What ends the search through the input; becomes an [`Event`] once nothing borrows the state.
 enum Found<'a> {
     /// A message, whole in the input.
     Lent(Kind, &'a mut [u8]),
     /// A message, whole in `Connection::joined`.
     Joined(Kind),
+    /// A compressed message, which is in `Connection::joined` if not given.
+    Packed(Kind, Option<&'a [u8]>),
     /// A control frame with its body, which is in `Connection::cut` if not given.
     Control(OpCode, Option<&'a [u8]>),
 }

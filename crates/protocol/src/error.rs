@@ -22,8 +22,10 @@ pub enum ProtocolError {
     MessageUnfinished,
     /// A text message is not UTF-8 (section 8.1).
     InvalidText,
-    /// A message is declared longer than `Limits::message_bytes_max`.
+    /// A message is declared longer than `Limits::message_bytes_max`, or inflates to more.
     MessageTooBig,
+    /// A compressed message is not valid DEFLATE, or ends within a block (RFC 7692 section 7.2.2).
+    InvalidDeflate,
     /// A message has more empty fragments than `Limits::empty_fragments_max`.
     TooManyEmptyFragments,
 }
@@ -34,7 +36,7 @@ impl ProtocolError {
         match self {
             Self::Frame(error) => error.close_code(),
             Self::NothingToContinue | Self::MessageUnfinished => CloseCode::PROTOCOL_ERROR,
-            Self::InvalidText => CloseCode::INVALID_PAYLOAD,
+            Self::InvalidText | Self::InvalidDeflate => CloseCode::INVALID_PAYLOAD,
             Self::MessageTooBig => CloseCode::MESSAGE_TOO_BIG,
             Self::TooManyEmptyFragments => CloseCode::POLICY_VIOLATION,
         }
@@ -49,6 +51,7 @@ impl fmt::Display for ProtocolError {
             Self::MessageUnfinished => "new message, but the one begun was not finished",
             Self::InvalidText => "text messages must be UTF-8",
             Self::MessageTooBig => "message is longer than this side accepts",
+            Self::InvalidDeflate => "compressed messages must be complete DEFLATE blocks",
             Self::TooManyEmptyFragments => "message has too many empty fragments",
         })
     }
@@ -79,6 +82,8 @@ pub enum AnswerError {
     Header,
     /// The subprotocol chosen is not among those that the client offered.
     ProtocolNotOffered,
+    /// The parameters of permessage-deflate answer none of the client's offers.
+    ExtensionNotOffered,
     /// The request target is not a path that begins with `/`.
     Target,
 }
@@ -89,6 +94,7 @@ impl fmt::Display for AnswerError {
             Self::Status => "status must be between 200 and 599",
             Self::Header => "header names must be tokens and values visible ASCII in one line",
             Self::ProtocolNotOffered => "subprotocol must be one that the client offered",
+            Self::ExtensionNotOffered => "permessage-deflate must be answered as it was offered",
             Self::Target => "request target must begin with '/' and hold visible ASCII only",
         })
     }
@@ -115,7 +121,8 @@ pub enum ClientError {
     Accept,
     /// The server chose a subprotocol that was not offered, or several.
     Protocol,
-    /// The server chose an extension that was not offered.
+    /// The server chose an extension that was not offered, or answered permessage-deflate with
+    /// parameters that do not fit the offer.
     Extension,
 }
 
@@ -131,7 +138,9 @@ impl fmt::Display for ClientError {
             Self::Connection => "answer must have Connection: Upgrade",
             Self::Accept => "Sec-WebSocket-Accept must be the answer to the key sent",
             Self::Protocol => "server must choose at most one of the subprotocols offered",
-            Self::Extension => "server must not choose an extension that was not offered",
+            Self::Extension => {
+                "server must answer only offered extensions, and as they were offered"
+            }
         })
     }
 }

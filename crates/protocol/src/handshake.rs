@@ -4,15 +4,16 @@
 //! RFC makes a MUST, the application looks at origin, path and offered subprotocols, and
 //! [`Upgrade::accept`] writes the 101. It holds nothing: all is borrowed from the request.
 //!
-//! Invariant: a 101 names only a subprotocol that the client offered, no extension, and no header
-//! value that could end its line. Whether an origin is welcome is the application's policy.
+//! Invariant: a 101 names only a subprotocol and an extension that the client offered, and no
+//! header value that could end its line. Whether an origin is welcome is the application's policy.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha1::{Digest as _, Sha1};
 
+use crate::deflate::{self, DeflateParams, DeflatePolicy};
 use crate::error::AnswerError;
-use crate::extension;
+use crate::extension::{self, Extensions};
 use crate::field;
 use crate::refusal::Refusal;
 use crate::request::Request;
@@ -75,6 +76,26 @@ impl<'a> Upgrade<'a> {
         self.request.choose_protocol(known)
     }
 
+    /// What `policy` makes of the first acceptable offer of permessage-deflate, to be handed to
+    /// [`Upgrade::accept_with`]; `None` if there is none, and messages then stay uncompressed.
+    ///
+    /// An offer with a parameter that is unknown, repeated or out of range is passed over, and so
+    /// is one that wants our window to be 256 bytes, for which there is no compressor (RFC 7692
+    /// sections 5 and 7).
+    pub fn deflate(&self, policy: &DeflatePolicy) -> Option<DeflateParams> {
+        self.deflate_offers().find_map(|offer| policy.accept(&offer))
+    }
+
+    /// The legal offers of permessage-deflate, in the client's order of preference.
+    fn deflate_offers(&self) -> impl Iterator<Item = deflate::Parameters> + use<'a> {
+        self.request
+            .values("Sec-WebSocket-Extensions")
+            .flat_map(Extensions::of)
+            .filter_map(Result::ok)
+            .filter(|extension| extension.name == deflate::NAME)
+            .filter_map(|extension| deflate::Parameters::read(&extension))
+    }
+
     /// Appends the 101 answer to `out`: status line, `Upgrade`, `Connection`,
     /// `Sec-WebSocket-Accept`, and `Sec-WebSocket-Protocol` if `protocol` was chosen.
     ///
@@ -82,26 +103,32 @@ impl<'a> Upgrade<'a> {
     ///
     /// [`AnswerError::ProtocolNotOffered`]; `out` is as it was.
     pub fn accept(&self, protocol: Option<&str>, out: &mut Vec<u8>) -> Result<(), AnswerError> {
-        self.accept_with(protocol, &[], out)
+        self.accept_with(protocol, None, &[], out)
     }
 
-    /// As [`Upgrade::accept`], with more `headers` (name and value) behind the ones of the
-    /// handshake.
+    /// As [`Upgrade::accept`], with permessage-deflate as [`Upgrade::deflate`] has found it
+    /// acceptable, and with more `headers` (name and value) behind the ones of the handshake.
     ///
     /// # Errors
     ///
-    /// [`AnswerError::ProtocolNotOffered`], or [`AnswerError::Header`] if a name is no token,
-    /// belongs to the handshake, or a value holds anything but visible ASCII, spaces and tabs.
-    /// `out` is as it was.
+    /// [`AnswerError::ProtocolNotOffered`], [`AnswerError::ExtensionNotOffered`] if `deflate`
+    /// answers none of the offers, or [`AnswerError::Header`] if a name is no token, belongs to
+    /// the handshake, or a value holds anything but visible ASCII, spaces and tabs. `out` is as it
+    /// was.
     pub fn accept_with(
         &self,
         protocol: Option<&str>,
+        deflate: Option<&DeflateParams>,
         headers: &[(&str, &str)],
         out: &mut Vec<u8>,
     ) -> Result<(), AnswerError> {
         if protocol.is_some_and(|chosen| self.protocols().all(|offered| offered != chosen)) {
             return Err(AnswerError::ProtocolNotOffered);
         }
+        let deflate = match deflate {
+            Some(params) => Some((params, self.offer_answered_by(params)?)),
+            None => None,
+        };
         check_headers(headers)?;
         if headers.iter().any(|(name, _)| is_handshake_header(name)) {
             return Err(AnswerError::Header);
@@ -117,11 +144,25 @@ impl<'a> Upgrade<'a> {
         if let Some(protocol) = protocol {
             push_header("Sec-WebSocket-Protocol", protocol, out);
         }
+        if let Some((params, offer)) = deflate {
+            out.extend_from_slice(b"Sec-WebSocket-Extensions: ");
+            params.push_answer(&offer, out);
+            out.extend_from_slice(b"\r\n");
+        }
         for (name, value) in headers {
             push_header(name, value, out);
         }
         out.extend_from_slice(b"\r\n");
         Ok(())
+    }
+
+    fn offer_answered_by(
+        &self,
+        params: &DeflateParams,
+    ) -> Result<deflate::Parameters, AnswerError> {
+        self.deflate_offers()
+            .find(|offer| params.answers(offer))
+            .ok_or(AnswerError::ExtensionNotOffered)
     }
 }
 
@@ -190,7 +231,7 @@ impl<'a> Offer<'a> {
                     return Err(Refusal::new(400, "send subprotocols as a list of tokens"));
                 }
             } else if name.eq_ignore_ascii_case(b"sec-websocket-extensions")
-                && !extension::is_offer_list(value)
+                && !extension::is_list(value)
             {
                 return Err(Refusal::new(400, "send a well-formed Sec-WebSocket-Extensions"));
             }

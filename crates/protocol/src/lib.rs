@@ -3,7 +3,8 @@
 //! Bytes go in, events and bytes come out. [`RequestReader`] and [`upgrade`] are the opening
 //! handshake of a server, [`ClientHandshake`] that of a client; [`Response`] and [`Refusal`] are
 //! the answers that end a connection instead; [`Connection`] is an open one, in either
-//! [`Role`]; [`encode`] writes frames. The wire format of a single frame is `tickwire-frame`'s,
+//! [`Role`]; [`encode`] writes frames. [`Inflater`] serves connections that have agreed
+//! on permessage-deflate (RFC 7692). The wire format of a single frame is `tickwire-frame`'s,
 //! deadlines and rates are the reactor's.
 //!
 //! Invariant: nothing that a peer declares is believed before it has arrived, every maximum is in
@@ -11,7 +12,7 @@
 //! that is due.
 //!
 //! ```
-//! use tickwire_protocol::{Connection, Event, Kind, Limits, Role, encode};
+//! use tickwire_protocol::{Connection, Event, Inflater, Limits, Role, encode};
 //!
 //! // A client's masked "Hello" (RFC 6455 section 5.7), which the server echoes.
 //! let mut bytes = *b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58";
@@ -19,7 +20,10 @@
 //! let mut server = Connection::new(Role::Server);
 //! let mut no_mask = || unreachable!("a server does not mask");
 //! let (limits, mut control, mut out) = (Limits::default(), Vec::new(), Vec::new());
-//! while let Some(event) = server.receive(&mut input, &limits, &mut no_mask, &mut control) {
+//! let mut inflater = Inflater::new(false); // of use only with permessage-deflate
+//! while let Some(event) =
+//!     server.receive(&mut input, &limits, &mut inflater, &mut no_mask, &mut control)
+//! {
 //!     match event {
 //!         Event::Message(message) => encode::message(message.kind, message.payload, &mut out),
 //!         Event::Ping(_) | Event::Pong(_) => {}
@@ -33,6 +37,7 @@
 
 mod client;
 mod connection;
+mod deflate;
 pub mod encode;
 mod error;
 mod extension;
@@ -47,6 +52,7 @@ mod response;
 
 pub use client::{Accepted, ClientHandshake};
 pub use connection::{Connection, Event, State};
+pub use deflate::{DeflateParams, DeflatePolicy, Inflater};
 pub use error::{AnswerError, ClientError, ProtocolError};
 pub use handshake::{Upgrade, accept_value, upgrade};
 pub use limits::Limits;

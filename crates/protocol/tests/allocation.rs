@@ -10,7 +10,8 @@ use std::cell::Cell;
 
 use tickwire_protocol::encode::{self, frame};
 use tickwire_protocol::{
-    CloseCode, Connection, Event, Kind, Limits, OpCode, RequestReader, Role, State, upgrade,
+    CloseCode, Connection, Event, Inflater, Kind, Limits, OpCode, RequestReader, Role, State,
+    upgrade,
 };
 
 struct Counting;
@@ -81,7 +82,10 @@ fn feed(connection: &mut Connection, bytes: &mut [u8], control: &mut Vec<u8>) ->
     let mut messages = 0;
     let mut ended = false;
     let mut mask = || unreachable!("a server does not mask");
-    while let Some(event) = connection.receive(&mut input, &Limits::DEFAULT, &mut mask, control) {
+    let mut inflater = Inflater::new(false);
+    while let Some(event) =
+        connection.receive(&mut input, &Limits::DEFAULT, &mut inflater, &mut mask, control)
+    {
         match event {
             Event::Message(_) => messages += 1,
             Event::Ping(_) | Event::Pong(_) => {}
@@ -168,8 +172,9 @@ fn a_steady_echo_allocates_nothing() {
         control.clear();
         let mut rest = &mut input[..];
         let mut mask = || unreachable!("a server does not mask");
+        let mut inflater = Inflater::new(false);
         while let Some(event) =
-            connection.receive(&mut rest, &Limits::DEFAULT, &mut mask, &mut control)
+            connection.receive(&mut rest, &Limits::DEFAULT, &mut inflater, &mut mask, &mut control)
         {
             if let Event::Message(message) = event {
                 encode::message(message.kind, message.payload, &mut out);
@@ -288,7 +293,8 @@ fn nothing_is_kept_once_a_cut_frame_is_over() {
         let mut close = masked(true, OpCode::Close, b"");
         let mut input = &mut close[..];
         let mut mask = || unreachable!("a server does not mask");
-        let event = other.receive(&mut input, &limits, &mut mask, &mut control);
+        let mut inflater = Inflater::new(false);
+        let event = other.receive(&mut input, &limits, &mut inflater, &mut mask, &mut control);
         assert_eq!(event, Some(Event::Closed(None, "")));
     });
     assert_eq!(taken.kept_bytes, 0);
@@ -302,7 +308,8 @@ fn nothing_is_kept_once_a_cut_frame_is_over() {
         let mut wrong = *b"\xff";
         let mut input = &mut wrong[..];
         let mut mask = || unreachable!("a server does not mask");
-        let event = other.receive(&mut input, &limits, &mut mask, &mut control);
+        let mut inflater = Inflater::new(false);
+        let event = other.receive(&mut input, &limits, &mut inflater, &mut mask, &mut control);
         assert!(matches!(event, Some(Event::Failed(_))), "{event:?}");
     });
     assert_eq!(taken.kept_bytes, 0);
@@ -359,12 +366,17 @@ fn the_buffer_shared_by_messages_keeps_them_apart() {
     let mut input = &mut stream[..];
     let mut control = Vec::new();
     let mut mask = || unreachable!("a server does not mask");
+    let mut inflater = Inflater::new(false);
     for (kind, text) in
         [(Kind::Binary, "a longer message, to leave something behind"), (Kind::Text, "short")]
     {
-        let Some(Event::Message(message)) =
-            connection.receive(&mut input, &Limits::DEFAULT, &mut mask, &mut control)
-        else {
+        let Some(Event::Message(message)) = connection.receive(
+            &mut input,
+            &Limits::DEFAULT,
+            &mut inflater,
+            &mut mask,
+            &mut control,
+        ) else {
             panic!("a message is complete");
         };
         assert_eq!((message.kind, &*message.payload), (kind, text.as_bytes()));

@@ -1,7 +1,9 @@
 //! The closing handshake and close codes: RFC 6455 sections 5.5.1 and 7.
 
 use tickwire_protocol::encode::{self, frame};
-use tickwire_protocol::{CloseCode, Connection, Event, Kind, Limits, OpCode, Role, State};
+use tickwire_protocol::{
+    CloseCode, Connection, Event, Inflater, Kind, Limits, OpCode, Role, State,
+};
 
 use crate::drive::{MASK, Seen, feed, run};
 use crate::oracle::{self, CLOSE};
@@ -90,8 +92,14 @@ fn our_close_is_sent_once_and_the_peers_is_not_answered() {
     control.clear();
 
     let mut bytes = close_frame(b"\x03\xe9");
-    let event =
-        connection.receive(&mut &mut bytes[..], &Limits::default(), &mut mask, &mut control);
+    let mut inflater = Inflater::new(false);
+    let event = connection.receive(
+        &mut &mut bytes[..],
+        &Limits::default(),
+        &mut inflater,
+        &mut mask,
+        &mut control,
+    );
     assert_eq!(event, Some(Event::Closed(Some(CloseCode::GOING_AWAY), "")));
     assert_eq!(connection.state(), State::Closed);
     connection.close(CloseCode::NORMAL, "again", &mut mask, &mut control);
@@ -137,7 +145,10 @@ fn a_client_masks_what_it_owes_and_draws_a_key_each_time() {
     let mut input = &mut bytes[..];
     let mut control = Vec::new();
     let limits = Limits::default();
-    while connection.receive(&mut input, &limits, &mut mask, &mut control).is_some() {}
+    let mut inflater = Inflater::new(false);
+    while connection.receive(&mut input, &limits, &mut inflater, &mut mask, &mut control).is_some()
+    {
+    }
     let pong = |key: u8, byte: u8| vec![0x8a, 0x81, key, key, key, key, byte ^ key];
     let close = b"\x88\x82\x03\x03\x03\x03\x00\xeb".to_vec();
     assert_eq!(control, [pong(1, b'a'), pong(2, b'b'), close].concat());

@@ -1,6 +1,6 @@
 //! Feeds a connection with cut input and writes down what it saw.
 
-use tickwire_protocol::{CloseCode, Connection, Event, Kind, Limits, Role};
+use tickwire_protocol::{CloseCode, Connection, Event, Inflater, Kind, Limits, Role};
 
 use crate::oracle;
 
@@ -61,6 +61,7 @@ pub(crate) fn feed(
 ) -> Outcome {
     let mut outcome = Outcome { seen: Vec::new(), control: Vec::new() };
     let mut mask = || MASK;
+    let mut inflater = Inflater::new(false);
     let mut rest = stream;
     for &len in pieces {
         let (piece, after) = rest.split_at(len);
@@ -68,7 +69,7 @@ pub(crate) fn feed(
         let mut piece = piece.to_vec();
         let mut input = &mut piece[..];
         while let Some(event) =
-            connection.receive(&mut input, limits, &mut mask, &mut outcome.control)
+            connection.receive(&mut input, limits, &mut inflater, &mut mask, &mut outcome.control)
         {
             outcome.seen.push(Seen::of(&event));
             if matches!(event, Event::Closed(..) | Event::Failed(_)) {

@@ -401,12 +401,12 @@ fn nothing_of_the_application_can_end_a_header_line() {
             ("Content-Length", "5"),
             ("Transfer-Encoding", "chunked"),
         ] {
-            let refused = upgrade.accept_with(None, &[("A", "b"), (name, value)], out);
+            let refused = upgrade.accept_with(None, None, &[("A", "b"), (name, value)], out);
             assert_eq!(refused, Err(AnswerError::Header), "{name:?}: {value:?}");
         }
         assert_eq!(out, b"", "a refused answer leaves nothing behind");
         let headers = [("Set-Cookie", "id=1; Secure"), ("X-Empty", "")];
-        upgrade.accept_with(Some("chat"), &headers, out).expect("all of it can be written");
+        upgrade.accept_with(Some("chat"), None, &headers, out).expect("all of it can be written");
         let text = String::from_utf8(out.clone()).expect("an answer is ASCII");
         let end =
             "\r\nSec-WebSocket-Protocol: chat\r\nSet-Cookie: id=1; Secure\r\nX-Empty: \r\n\r\n";

@@ -6,7 +6,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use tickwire_protocol::encode::{frame, ping};
 use tickwire_protocol::mask::Key;
-use tickwire_protocol::{CloseCode, Connection, Event, Kind, Limits, OpCode, Role, State};
+use tickwire_protocol::{
+    CloseCode, Connection, Event, Inflater, Kind, Limits, OpCode, Role, State,
+};
 
 /// One thing that happens.
 #[derive(Debug, Clone)]
@@ -57,6 +59,7 @@ fn message() -> impl Strategy<Value = (Kind, Vec<u8>)> {
 /// One side, with the bytes on their way to it.
 struct Side {
     connection: Connection,
+    inflater: Inflater,
     keys: u8,
     incoming: VecDeque<u8>,
     sent: Vec<(Kind, Vec<u8>)>,
@@ -71,6 +74,7 @@ impl Side {
     fn new(role: Role) -> Self {
         Self {
             connection: Connection::new(role),
+            inflater: Inflater::new(false),
             keys: 0,
             incoming: VecDeque::new(),
             sent: Vec::new(),
@@ -99,9 +103,13 @@ impl Side {
             [*keys, 3, *keys, 4]
         };
         let limits = Limits::default();
-        while let Some(event) =
-            self.connection.receive(&mut input, &limits, &mut mask, &mut control)
-        {
+        while let Some(event) = self.connection.receive(
+            &mut input,
+            &limits,
+            &mut self.inflater,
+            &mut mask,
+            &mut control,
+        ) {
             match event {
                 Event::Message(message) => {
                     self.received.push((message.kind, message.payload.to_vec()));

@@ -6,7 +6,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use tickwire_protocol::{CloseCode, Event};
+use tickwire_protocol::{CloseCode, Event, Inflater};
 
 use super::closing::{close, finish, over};
 use super::opening::request;
@@ -47,11 +47,12 @@ fn messages<H: Handler>(
     bytes: &mut &mut [u8],
 ) {
     close_if_asked(local, handler, inbound, key);
+    let mut inflater = Inflater::new(false);
     while let Inbound::Open(connection) = &mut inbound[key.index()] {
         let protocol = local.limits.protocol;
         let mut event = None;
         local.control(key, |out| {
-            event = connection.receive(bytes, &protocol, &mut no_mask, out);
+            event = connection.receive(bytes, &protocol, &mut inflater, &mut no_mask, out);
         });
         match event {
             None => return,

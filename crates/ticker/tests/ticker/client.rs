@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 use tickwire_protocol::{
-    ClientHandshake, CloseCode, Connection, Event, Kind, Limits, Role, encode,
+    ClientHandshake, CloseCode, Connection, Event, Inflater, Kind, Limits, Role, encode,
 };
 
 /// What a client gets.
@@ -142,8 +142,9 @@ impl Client {
     fn absorb(&mut self, mut input: &mut [u8]) {
         let mut control = Vec::new();
         let limits = Limits::DEFAULT;
+        let mut inflater = Inflater::new(false);
         while let Some(event) =
-            self.connection.receive(&mut input, &limits, &mut || MASK, &mut control)
+            self.connection.receive(&mut input, &limits, &mut inflater, &mut || MASK, &mut control)
         {
             match event {
                 Event::Message(message) => {

@@ -12,7 +12,7 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use serde_json::{Value as Json, json};
 use socket2::{Domain, Socket, Type};
-use tickwire_protocol::{ClientHandshake, Connection, Event, Kind, Limits, Role, encode};
+use tickwire_protocol::{ClientHandshake, Connection, Event, Inflater, Kind, Limits, Role, encode};
 
 /// Connections that are driven together.
 pub(crate) struct Fleet {
@@ -108,8 +108,9 @@ impl Member {
     fn absorb(&mut self, mut input: &mut [u8]) {
         let mut control = Vec::new();
         let limits = Limits::DEFAULT;
+        let mut inflater = Inflater::new(false);
         while let Some(event) =
-            self.connection.receive(&mut input, &limits, &mut || MASK, &mut control)
+            self.connection.receive(&mut input, &limits, &mut inflater, &mut || MASK, &mut control)
         {
             match event {
                 Event::Message(message) => {
