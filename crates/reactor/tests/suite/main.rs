@@ -6,7 +6,8 @@
 //!
 //! `world` is the two worlds and what they have in common, `session` a conversation with several
 //! peers in one of them, `wire` the bytes of a client (written here, not by the crates under test),
-//! `application` the handler that all cases talk to. The other modules are cases, by topic.
+//! `application` the handler that all cases talk to. `spec` has the specification of the wire line by
+//! line, each with its bytes whole and cut at every offset; the other modules are cases by topic.
 
 mod application;
 mod closing;
@@ -19,6 +20,7 @@ mod publishing;
 mod session;
 mod shutdown;
 mod slow_peers;
+mod spec;
 mod starting;
 mod storms;
 mod wire;

@@ -12,6 +12,11 @@ use crate::application::{Application, Journal};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Seed(pub(crate) u64);
 
+impl Seed {
+    /// Every case is run with this many seeds.
+    pub(crate) const TRIED: u64 = 16;
+}
+
 /// A simulated server and its peers.
 pub(crate) struct Simulated {
     pub(crate) simulation: Simulation<Application>,
@@ -22,7 +27,7 @@ pub(crate) struct Simulated {
 
 /// Runs a case for several seeds; if it fails, says for which.
 pub(crate) fn for_some_seeds(case: impl Fn(&Seed)) {
-    for seed in 0..16 {
+    for seed in 0..Seed::TRIED {
         let told = TellSeed(seed);
         case(&Seed(seed));
         drop(told);
