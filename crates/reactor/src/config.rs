@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 
 use crate::limits::Limits;
+use crate::origin::Origins;
 
 /// How a server is to run. Start from [`Config::new`] and change what is needed.
 #[derive(Clone, Debug)]
@@ -18,6 +19,11 @@ pub struct Config {
     pub backend: BackendChoice,
     /// Whether each shard's thread stays on one core.
     pub pin: bool,
+    /// Whose web pages may open a WebSocket; others are answered `403` before the handler is asked.
+    /// Those of every origin unless this is changed: choose [`Origins::list`] or
+    /// [`Origins::same_origin`] where the application knows its users by cookies, since any page can
+    /// send those along (RFC 6455 section 10.2).
+    pub origins: Origins,
     /// The maxima.
     pub limits: Limits,
 }
@@ -34,6 +40,7 @@ impl Config {
             shards: 0,
             backend: BackendChoice::Auto,
             pin: false,
+            origins: Origins::any(),
             limits: Limits::default(),
         }
     }

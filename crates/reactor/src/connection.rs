@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 
 use tickwire_protocol::{Connection, RequestReader};
 
+use crate::admission::Place;
 use crate::clock::Tick;
 use crate::io::Key;
 use crate::outbound::{Segment, Unsent};
@@ -51,6 +52,8 @@ pub(crate) enum Stage {
 pub(crate) struct Link<S> {
     pub(crate) generation: u32,
     pub(crate) stage: Stage,
+    /// What it holds of the server's places.
+    pub(crate) place: Place,
     /// The back end was told not to receive.
     pub(crate) paused: bool,
     /// A Ping of ours has not been answered by anything.
@@ -78,6 +81,7 @@ impl<S> Link<S> {
         Self {
             generation: 0,
             stage: Stage::Vacant,
+            place: Place::None,
             paused: false,
             pinged: false,
             segment: Segment::EMPTY,

@@ -23,8 +23,9 @@ pub trait Handler: 'static {
 
     /// A request has come: upgrade it to a WebSocket, or answer it.
     ///
-    /// When the answer is [`Answer::Upgrade`] the engine checks the rest of the opening handshake
-    /// (RFC 6455 §4.2.1) and refuses what does not conform.
+    /// Asked only if [`Config::origins`](crate::Config::origins) lets the page in that the request
+    /// came from. When the answer is [`Answer::Upgrade`] the engine checks the rest of the opening
+    /// handshake (RFC 6455 §4.2.1) and refuses what does not conform.
     fn request(&mut self, request: &Request<'_>, peer: SocketAddr) -> Answer<Self::State>;
 
     /// A WebSocket is open. What is sent here follows the 101 answer.
@@ -63,14 +64,61 @@ pub trait Handler: 'static {
 #[derive(Debug)]
 pub enum Answer<S> {
     /// Make it a WebSocket.
-    Upgrade {
-        /// The application's state of the connection.
-        state: S,
-        /// The subprotocol to speak, one of those that the client offered; `None`: no word of it.
-        protocol: Option<&'static str>,
-    },
+    Upgrade(Accept<S>),
     /// Answer it with HTTP and close the connection.
     Http(Response),
+}
+
+impl<S> Answer<S> {
+    /// Make it a WebSocket with this state of the application's.
+    ///
+    /// ```
+    /// use tickwire_reactor::Answer;
+    ///
+    /// let answer = Answer::upgrade(7)
+    ///     .with_protocol("chat.v1")
+    ///     .with_header("Set-Cookie", "seen=1; Secure; HttpOnly".to_owned());
+    /// # let Answer::Upgrade(accept) = answer else { unreachable!() };
+    /// # assert_eq!((accept.state, accept.protocol), (7, Some("chat.v1")));
+    /// ```
+    #[must_use]
+    pub const fn upgrade(state: S) -> Self {
+        Self::Upgrade(Accept { state, protocol: None, headers: Vec::new() })
+    }
+
+    /// The same with a subprotocol, one of those that the client offered; `None`: no word of it, and
+    /// a browser that offered some will fail the connection (RFC 6455 section 4.1). An answer with
+    /// HTTP stays as it is.
+    #[must_use]
+    pub fn with_protocol(mut self, protocol: impl Into<Option<&'static str>>) -> Self {
+        if let Self::Upgrade(accept) = &mut self {
+            accept.protocol = protocol.into();
+        }
+        self
+    }
+
+    /// The same with one more header. If it is one of the handshake's own, or would end its line,
+    /// the client gets 500 and the log an error.
+    #[must_use]
+    pub fn with_header(mut self, name: &'static str, value: String) -> Self {
+        match &mut self {
+            Self::Upgrade(accept) => accept.headers.push((name, value)),
+            Self::Http(response) => response.headers.push((name, value)),
+        }
+        self
+    }
+}
+
+/// What a request is upgraded with; made by [`Answer::upgrade`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Accept<S> {
+    /// The application's state of the connection.
+    pub state: S,
+    /// The subprotocol to speak.
+    pub protocol: Option<&'static str>,
+    /// Headers beside those of the handshake.
+    pub headers: Vec<(&'static str, String)>,
 }
 
 /// An HTTP answer. The engine adds `Content-Length` and `Connection: close`, and leaves the body

@@ -15,6 +15,7 @@ use std::time::Duration;
 use tickwire_fanout::TopicKey;
 use tickwire_protocol::{CloseCode, Kind, encode};
 
+use crate::admission::Admission;
 use crate::error::{Full, NotDelivered};
 use crate::frame::Frame;
 use crate::handler::ConnectionId;
@@ -257,6 +258,7 @@ impl Drop for Batch<'_> {
 pub(crate) struct Hub {
     topics: RwLock<HashMap<Box<str>, Topic>>,
     pub(crate) mailboxes: Box<[Mailbox]>,
+    pub(crate) admission: Admission,
     pub(crate) progress: Progress,
 }
 
@@ -267,8 +269,8 @@ impl fmt::Debug for Hub {
 }
 
 impl Hub {
-    pub(crate) fn new(mailboxes: Box<[Mailbox]>) -> Self {
-        Self { topics: RwLock::default(), mailboxes, progress: Progress::default() }
+    pub(crate) fn new(mailboxes: Box<[Mailbox]>, admission: Admission) -> Self {
+        Self { topics: RwLock::default(), mailboxes, admission, progress: Progress::default() }
     }
 
     pub(crate) fn topic(&self, name: &str) -> Topic {

@@ -11,6 +11,7 @@
 
 #![forbid(unsafe_code)]
 
+mod admission;
 mod clock;
 mod config;
 mod connection;
@@ -25,6 +26,7 @@ mod listener;
 mod local;
 mod mailbox;
 mod metrics;
+mod origin;
 mod outbound;
 mod server;
 mod shard;
@@ -35,8 +37,9 @@ pub use config::{BackendChoice, Config};
 pub use context::Context;
 pub use error::{Full, NotDelivered, ShardFailed, StartError};
 pub use frame::Frame;
-pub use handler::{Answer, ConnectionId, Ended, Handler, Lagged, Response};
+pub use handler::{Accept, Answer, ConnectionId, Ended, Handler, Lagged, Response};
 pub use hub::{Batch, Publisher, Retained, Topic};
 pub use limits::Limits;
 pub use metrics::{Counters, Metrics};
+pub use origin::{NotAnOrigin, Origins};
 pub use server::{Bound, Handle, Server, ShardStart};

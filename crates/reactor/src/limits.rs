@@ -14,9 +14,14 @@ pub struct Limits {
     /// Sizes within one connection's protocol.
     pub protocol: tickwire_protocol::Limits,
 
-    /// Open connections per shard; a further one is answered `503` with `Retry-After` and closed.
-    /// 100,000 idle ones are half a gigabyte of kernel memory.
+    /// Connections of the whole server, WebSockets and others; a further one is answered `503` with
+    /// `Retry-After` and closed. 100,000 idle ones are half a gigabyte of kernel memory.
     pub connections_max: usize,
+
+    /// Connections from one IPv4 address or one IPv6 network of 64 bits; a further one is answered
+    /// `429` with `Retry-After` and closed. `None`: as many as the server takes. Off unless it is
+    /// set, because behind a proxy all clients have its address.
+    pub connections_per_address_max: Option<usize>,
 
     /// From accepting a connection to its complete request head; then `408`. Slow senders of
     /// headers are cut, however regularly their bytes come. 10 s.
@@ -79,6 +84,13 @@ impl Limits {
     /// because a peer that does not read its Pongs must not make them pile up (RFC 6455 §5.5.3).
     pub(crate) const UNSENT_CONTROL_BYTES_MAX: usize = 4 * 1024;
 
+    /// Connections of the whole server that are being told that there is no place for them. Beyond
+    /// these one is dropped unanswered: whoever connects in a storm must not take all descriptors.
+    pub(crate) const TURNED_AWAY_MAX: usize = 1_024;
+
+    /// Seconds after which those are asked to try again.
+    pub(crate) const RETRY_AFTER_S: u32 = 5;
+
     /// Those of the shard's publications.
     pub(crate) fn fanout(&self) -> FanoutLimits {
         FanoutLimits {
@@ -100,6 +112,7 @@ impl Default for Limits {
         Self {
             protocol: tickwire_protocol::Limits::default(),
             connections_max: 100_000,
+            connections_per_address_max: None,
             handshake_timeout: Duration::from_secs(10),
             ping_after: Duration::from_secs(20),
             pong_timeout: Duration::from_secs(20),

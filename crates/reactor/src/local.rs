@@ -12,6 +12,7 @@ use std::time::Duration;
 use tickwire_fanout::{Fanout, Subscribed, TopicKey, Unsubscribed};
 use tickwire_protocol::CloseCode;
 
+use crate::admission::Network;
 use crate::clock::{Tick, Timestamp};
 use crate::connection::{Link, Stage};
 use crate::hub::{Hub, Retained, Topic};
@@ -32,6 +33,8 @@ pub(crate) struct Local<S> {
     pub(crate) tick: Tick,
     /// By slot.
     pub(crate) links: Vec<Link<S>>,
+    /// Where they come from, by slot; empty unless connections per address are limited.
+    pub(crate) networks: Vec<Option<Network>>,
     pub(crate) gather: Gather,
     pub(crate) fanout: Fanout,
     /// Topics that a connection of this shard is subscribed to.
@@ -59,6 +62,7 @@ impl<S> Local<S> {
             now: start,
             tick: Tick(0),
             links: Vec::new(),
+            networks: Vec::new(),
             gather: Gather::default(),
             fanout,
             topics: HashMap::new(),

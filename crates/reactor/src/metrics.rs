@@ -59,8 +59,14 @@ counters! {
     upgraded,
     /// Requests answered with HTTP by the application.
     answered,
-    /// Requests and connections refused by the engine.
+    /// Requests and connections refused by the engine, for whatever reason.
     refused,
+    /// Of those, connections for which the server had no place.
+    refused_full,
+    /// Of those, connections for which their address had no place.
+    refused_address,
+    /// Of those, upgrades asked for by a page of a foreign origin.
+    refused_origin,
     /// Connections ended by the peer's Close or the answer to ours.
     closed,
     /// Connections ended by us because the peer broke the protocol.

@@ -9,6 +9,7 @@ use std::thread::{self, JoinHandle};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use tracing::{info, warn};
 
+use crate::admission::Admission;
 use crate::config::{BackendChoice, Config};
 use crate::error::{ShardFailed, StartError};
 use crate::handler::Handler;
@@ -88,7 +89,8 @@ impl Server {
             backends.push(backend);
             mailboxes.push(Mailbox::new(config.limits.mailbox_letters_max, Box::new(waker)));
         }
-        let hub = Arc::new(Hub::new(mailboxes.into()));
+        let admission = Admission::new(&config.limits, config.origins.clone());
+        let hub = Arc::new(Hub::new(mailboxes.into(), admission));
         Ok(Bound { address, backends, hub, pin: config.pin, limits: config.limits })
     }
 

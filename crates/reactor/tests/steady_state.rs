@@ -61,7 +61,7 @@ impl Handler for Application {
     type State = ();
 
     fn request(&mut self, _request: &Request<'_>, _peer: SocketAddr) -> Answer<()> {
-        Answer::Upgrade { state: (), protocol: None }
+        Answer::upgrade(())
     }
 
     fn message(&mut self, connection: &mut Context<'_, ()>, message: Message<'_>) {

@@ -102,7 +102,7 @@ impl Handler for App {
     fn request(&mut self, request: &Request<'_>, _peer: SocketAddr) -> Answer<Session> {
         if request.path() == TICKER_PATH {
             let protocol = request.choose_protocol(&[SUBPROTOCOL]);
-            return Answer::Upgrade { state: Session::default(), protocol };
+            return Answer::upgrade(Session::default()).with_protocol(protocol);
         }
         Answer::Http(match request.method() {
             "GET" | "HEAD" => self.get(request),

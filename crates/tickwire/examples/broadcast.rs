@@ -58,7 +58,7 @@ impl Handler for Broadcast {
                     .with_header("Upgrade", "websocket".to_owned()),
             );
         }
-        Answer::Upgrade { state: (), protocol: None }
+        Answer::upgrade(())
     }
 
     fn open(&mut self, connection: &mut Context<'_, ()>) {

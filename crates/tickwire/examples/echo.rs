@@ -47,7 +47,7 @@ impl Handler for Echo {
             );
         }
         let protocol = request.choose_protocol(&self.protocols);
-        Answer::Upgrade { state: (), protocol }
+        Answer::upgrade(()).with_protocol(protocol)
     }
 
     fn message(&mut self, connection: &mut Context<'_, ()>, message: Message<'_>) {

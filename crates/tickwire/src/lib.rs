@@ -21,7 +21,7 @@
 //!     type State = ();
 //!
 //!     fn request(&mut self, _request: &Request<'_>, _peer: SocketAddr) -> Answer<()> {
-//!         Answer::Upgrade { state: (), protocol: None }
+//!         Answer::upgrade(())
 //!     }
 //!
 //!     fn open(&mut self, connection: &mut Context<'_, ()>) {
@@ -63,9 +63,9 @@
 pub use tickwire_protocol::{CloseCode, Kind, Message, Request};
 pub use tickwire_reactor::io::sim;
 pub use tickwire_reactor::{
-    Answer, BackendChoice, Batch, Bound, Config, ConnectionId, Context, Counters, Ended, Frame,
-    Full, Handle, Handler, Lagged, Limits, Metrics, NotDelivered, Publisher, Response, Retained,
-    Server, ShardFailed, ShardStart, StartError, Timestamp, Topic,
+    Accept, Answer, BackendChoice, Batch, Bound, Config, ConnectionId, Context, Counters, Ended,
+    Frame, Full, Handle, Handler, Lagged, Limits, Metrics, NotAnOrigin, NotDelivered, Origins,
+    Publisher, Response, Retained, Server, ShardFailed, ShardStart, StartError, Timestamp, Topic,
 };
 pub use {tickwire_frame as frame, tickwire_protocol as protocol};
 

@@ -20,7 +20,9 @@ use std::time::Duration;
 use slab::Slab;
 
 use super::{Backend, Completion, Key, Outgoing, Sent};
+use crate::admission::Admission;
 use crate::clock::Timestamp;
+use crate::config::Config;
 use crate::handler::Handler;
 use crate::hub::{Hub, Publisher};
 use crate::limits::Limits;
@@ -58,9 +60,20 @@ impl<H: Handler> Simulation<H> {
         limits: Limits,
         handler: impl Fn(ShardStart) -> H,
     ) -> Self {
+        let mut config = Config::default();
+        config.shards = shards;
+        config.limits = limits;
+        Self::with_config(seed, &config, handler)
+    }
+
+    /// A server as `config` says, but that it listens nowhere: of 0 shards it makes one, since no
+    /// run may depend on the machine.
+    pub fn with_config(seed: u64, config: &Config, handler: impl Fn(ShardStart) -> H) -> Self {
+        let (shards, limits) = (config.shards.max(1), config.limits);
         let world = Rc::new(RefCell::new(World::new(seed, shards)));
         let mailbox = || Mailbox::new(limits.mailbox_letters_max, Box::new(NeverAsleep));
-        let hub = Arc::new(Hub::new((0..shards).map(|_| mailbox()).collect()));
+        let admission = Admission::new(&limits, config.origins.clone());
+        let hub = Arc::new(Hub::new((0..shards).map(|_| mailbox()).collect(), admission));
         let shared: Vec<Arc<Shared>> = (0..shards).map(|_| Arc::default()).collect();
         let shards = (0..shards)
             .map(|index| {
@@ -84,7 +97,12 @@ impl<H: Handler> Simulation<H> {
 
     /// A new peer connects, to a shard chosen by the seed. Its socket buffer holds 64 KB.
     pub fn connect(&mut self) -> Peer {
-        self.world.borrow_mut().connect()
+        self.connect_from(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)))
+    }
+
+    /// As [`Simulation::connect`], from this address.
+    pub fn connect_from(&mut self, address: SocketAddr) -> Peer {
+        self.world.borrow_mut().connect(address)
     }
 
     /// `peer` sends bytes.
@@ -213,6 +231,7 @@ struct World {
 
 /// Both directions between one peer and the server.
 struct Stream {
+    address: SocketAddr,
     to_server: VecDeque<u8>,
     to_peer: Vec<u8>,
     window: usize,
@@ -233,9 +252,10 @@ impl World {
         }
     }
 
-    fn connect(&mut self) -> Peer {
+    fn connect(&mut self, address: SocketAddr) -> Peer {
         let peer = self.streams.len();
         self.streams.push(Stream {
+            address,
             to_server: VecDeque::new(),
             to_peer: Vec::new(),
             window: 64 * 1024,
@@ -289,7 +309,7 @@ impl Sim {
         self.sockets.get_mut(key.index()).filter(|it| it.generation == key.generation)
     }
 
-    fn accept(&mut self) -> Option<Key> {
+    fn accept(&mut self) -> Option<(Key, SocketAddr)> {
         if self.stopped || !self.accepting {
             return None;
         }
@@ -305,7 +325,8 @@ impl Sim {
             broken: false,
         };
         let slot = u32::try_from(self.sockets.insert(socket)).expect("few sockets");
-        Some(Key { slot, generation })
+        let address = self.world.borrow().streams[stream].address;
+        Some((Key { slot, generation }, address))
     }
 }
 
@@ -359,9 +380,8 @@ impl Backend for Sim {
     }
 
     fn next(&mut self) -> Option<Completion<'_>> {
-        if let Some(key) = self.accept() {
+        if let Some((key, peer)) = self.accept() {
             self.world.borrow_mut().events += 1;
-            let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
             return Some(Completion::Accepted { key, peer });
         }
         while let Some(slot) = self.left.pop() {

@@ -243,6 +243,8 @@ impl<H: Handler, B: Backend> Shard<H, B> {
         self.backend.close(key);
         self.inbound[key.index()] = Inbound::Vacant;
         self.local.unsubscribe_all(key.slot);
+        let network = self.local.networks.get_mut(key.index()).and_then(Option::take);
+        self.local.hub.admission.leave(self.local.links[key.index()].place, network);
         self.local.links[key.index()] = Link::vacant();
         self.local.counters.connections_now -= 1;
     }

@@ -12,11 +12,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use tickwire_protocol::{Connection, Refusal, Request, RequestReader, Role};
 use tracing::error;
 
-use super::closing::finish;
+use super::closing::{abandon, finish};
 use super::messages::call;
+use crate::admission::{Network, Place, Taken};
 use crate::connection::{Inbound, Link, Stage};
-use crate::handler::{Answer, Handler, Response};
+use crate::handler::{Accept, Answer, Handler, Response};
 use crate::io::Key;
+use crate::limits::Limits;
 use crate::local::Local;
 
 pub(super) fn accepted<S>(
@@ -37,13 +39,47 @@ pub(super) fn accepted<S>(
     link.stage = Stage::Handshake;
     link.received = local.tick;
     link.sent = local.tick;
-    if local.counters.connections_now > local.limits.connections_max as u64 {
+    if let Err(taken) = admit(local, key, Network::of(peer.ip())) {
         inbound[key.index()] = Inbound::Discard;
-        let full = Refusal::new(503, "the server has as many connections as it takes; try later");
-        return refuse(local, key, &full.with_retry_after(5));
+        return turn_away(local, key, taken);
     }
     inbound[key.index()] = Inbound::Request { reader: RequestReader::new(), peer };
     local.set_deadline(key, local.limits.handshake_timeout);
+}
+
+/// Takes a place of the server for the connection; it is given back with the slot.
+fn admit<S>(local: &mut Local<S>, key: Key, network: Network) -> Result<(), Taken> {
+    let admission = &local.hub.admission;
+    admission.admit(network)?;
+    if admission.counts_networks() {
+        if local.networks.len() <= key.index() {
+            local.networks.resize(key.index() + 1, None);
+        }
+        local.networks[key.index()] = Some(network);
+    }
+    local.links[key.index()].place = Place::Admitted;
+    Ok(())
+}
+
+/// Tells a connection that there is no place for it, before anything was read from it.
+fn turn_away<S>(local: &mut Local<S>, key: Key, taken: Taken) {
+    let refusal = match taken {
+        Taken::Server => {
+            local.counters.refused_full += 1;
+            Refusal::new(503, "the server has as many connections as it takes; try later")
+        }
+        Taken::Address => {
+            local.counters.refused_address += 1;
+            Refusal::new(429, "your address has as many connections as it may; close one")
+        }
+    };
+    if local.hub.admission.turn_away() {
+        local.links[key.index()].place = Place::TurnedAway;
+        refuse(local, key, &refusal.with_retry_after(Limits::RETRY_AFTER_S));
+    } else {
+        local.counters.refused += 1;
+        abandon(local, key);
+    }
 }
 
 /// Feeds the request; when it is whole, `inbound` moves on to what follows it.
@@ -81,6 +117,11 @@ fn answer<H: Handler>(
     request: &Request<'_>,
     peer: SocketAddr,
 ) -> Inbound {
+    if request.wants_upgrade() && !local.hub.admission.origins.allows(request) {
+        local.counters.refused_origin += 1;
+        refuse(local, key, &Refusal::new(403, "pages of this origin may not connect here"));
+        return Inbound::Discard;
+    }
     let asked = catch_unwind(AssertUnwindSafe(|| handler.request(request, peer)));
     let Ok(answer) = asked else {
         local.counters.panicked += 1;
@@ -93,9 +134,9 @@ fn answer<H: Handler>(
             http(local, key, request, &response);
             Inbound::Discard
         }
-        Answer::Upgrade { state, protocol } => match upgrade(local, key, request, protocol) {
+        Answer::Upgrade(accept) => match upgrade(local, key, request, &accept) {
             Ok(()) => {
-                local.links[key.index()].state = Some(state);
+                local.links[key.index()].state = Some(accept.state);
                 Inbound::Open(Connection::new(Role::Server))
             }
             Err(refusal) => {
@@ -110,11 +151,12 @@ fn upgrade<S>(
     local: &mut Local<S>,
     key: Key,
     request: &Request<'_>,
-    protocol: Option<&str>,
+    accept: &Accept<S>,
 ) -> Result<(), Refusal> {
     let upgrade = tickwire_protocol::upgrade(request)?;
+    let headers = borrowed(&accept.headers);
     let mut accepted = Ok(());
-    local.send(key, |out| accepted = upgrade.accept(protocol, out));
+    local.send(key, |out| accepted = upgrade.accept_with(accept.protocol, &headers, out));
     accepted.map_err(|error| {
         error!(%error, "the handler's answer to an upgrade cannot be sent");
         Refusal::new(500, "the server could not answer this")
@@ -122,8 +164,7 @@ fn upgrade<S>(
 }
 
 fn http<S>(local: &mut Local<S>, key: Key, request: &Request<'_>, answer: &Response) {
-    let headers: Vec<(&str, &str)> =
-        answer.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let headers = borrowed(&answer.headers);
     let response = tickwire_protocol::Response {
         status: answer.status,
         content_type: answer.content_type,
@@ -140,6 +181,10 @@ fn http<S>(local: &mut Local<S>, key: Key, request: &Request<'_>, answer: &Respo
     // An answer may be larger than what a connection may leave unsent; it is the last thing sent.
     local.close = None;
     finish(local, key, Stage::Finishing);
+}
+
+fn borrowed<'a>(headers: &'a [(&'static str, String)]) -> Vec<(&'a str, &'a str)> {
+    headers.iter().map(|(name, value)| (*name, value.as_str())).collect()
 }
 
 pub(super) fn refuse<S>(local: &mut Local<S>, key: Key, refusal: &Refusal) {

@@ -173,12 +173,22 @@ impl Handler for Application {
                 let page = Response::text(200, "a page");
                 return Answer::Http(page.with_header("X-Line", "one\r\nX-Two: two".to_owned()));
             }
+            "/with-cookie" => {
+                return Answer::upgrade(Mode::Echo).with_header("Set-Cookie", "a=1".into());
+            }
+            "/upgrade-header-that-ends-its-line" => {
+                return Answer::upgrade(Mode::Echo)
+                    .with_header("X-Line", "one\r\nX-Two: two".into());
+            }
+            "/handshake-header" => {
+                return Answer::upgrade(Mode::Echo).with_header("sec-websocket-accept", "x".into());
+            }
             "/protocol-not-offered" => {
-                return Answer::Upgrade { state: Mode::Echo, protocol: Some("chess") };
+                return Answer::upgrade(Mode::Echo).with_protocol("chess");
             }
             _ => return Answer::Http(Response::not_found()),
         };
-        Answer::Upgrade { state, protocol: request.choose_protocol(&["superchat"]) }
+        Answer::upgrade(state).with_protocol(request.choose_protocol(&["superchat"]))
     }
 
     fn open(&mut self, connection: &mut Context<'_, Mode>) {

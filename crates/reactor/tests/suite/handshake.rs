@@ -7,6 +7,7 @@ use crate::world::{Place, Setup, World, in_each_world, in_simulation};
 in_each_world!(
     sample_request_gets_the_answer_of_the_rfc,
     subprotocol_is_named_only_if_it_was_offered,
+    headers_of_the_application_follow_those_of_the_handshake,
     request_may_take_other_forms,
     requests_that_are_no_handshake_are_refused,
     plain_requests_are_answered_and_the_connection_ends,
@@ -50,6 +51,14 @@ fn subprotocol_is_named_only_if_it_was_offered(place: &impl Place) {
         session.send(peer, &wire::request("/echo", lines));
         assert_eq!(session.head(peer), *answer, "{lines:?}");
     }
+}
+
+fn headers_of_the_application_follow_those_of_the_handshake(place: &impl Place) {
+    let mut session = Session::start(place, Setup::default());
+    let peer = session.connect();
+    session.send(peer, &wire::request("/with-cookie", &[]));
+    assert_eq!(session.head(peer), format!("{ACCEPTED}Set-Cookie: a=1\r\n\r\n"));
+    session.part(peer);
 }
 
 fn request_may_take_other_forms(place: &impl Place) {
@@ -166,13 +175,20 @@ fn long_page_arrives_whole(place: &impl Place) {
 
 fn broken_answers_of_the_application_become_500(place: &impl Place) {
     let mut session = Session::start(place, Setup::default());
-    for path in ["/header-that-ends-its-line", "/protocol-not-offered"] {
+    for path in [
+        "/header-that-ends-its-line",
+        "/upgrade-header-that-ends-its-line",
+        "/handshake-header",
+        "/protocol-not-offered",
+    ] {
         let peer = session.connect();
         session.send(peer, &wire::request(path, &[]));
         let (status, answer) = session.answer(peer);
         assert_eq!(status, 500, "{path}");
         assert!(!answer.contains("X-Two"), "{answer}");
+        assert!(!answer.contains("101"), "{answer}");
     }
+    assert_eq!(session.world.journal().opened(), []);
 }
 
 fn frames_behind_the_request_are_not_lost(place: &impl Place) {

@@ -5,6 +5,7 @@
 //! left, none lags, and each WebSocket that was opened was closed once.
 
 use std::fmt;
+use std::net::Ipv4Addr;
 use std::thread;
 use std::time::Duration;
 
@@ -35,6 +36,11 @@ impl<W: World> Session<W> {
 
     pub(crate) fn connect(&mut self) -> Peer {
         let peer = self.world.connect();
+        self.adopt(peer)
+    }
+
+    pub(crate) fn connect_from(&mut self, address: Ipv4Addr) -> Peer {
+        let peer = self.world.connect_from(address);
         self.adopt(peer)
     }
 

@@ -8,9 +8,10 @@
 pub(crate) mod loopback;
 pub(crate) mod simulated;
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use tickwire_reactor::{Counters, Limits, Publisher};
+use tickwire_reactor::{Config, Counters, Limits, Publisher};
 
 use crate::application::Journal;
 
@@ -25,11 +26,13 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Setup {
     pub(crate) shards: usize,
     pub(crate) limits: Limits,
+    /// In their form for command lines.
+    pub(crate) origins: &'static str,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { shards: 1, limits: Limits::default() }
+        Self { shards: 1, limits: Limits::default(), origins: "any" }
     }
 }
 
@@ -44,6 +47,14 @@ impl Setup {
     pub(crate) const fn with_shards(mut self, shards: usize) -> Self {
         self.shards = shards;
         self
+    }
+
+    pub(crate) fn config(self) -> Config {
+        let mut config = Config::default();
+        config.shards = self.shards;
+        config.limits = self.limits;
+        config.origins = self.origins.parse().expect("origins");
+        config
     }
 }
 
@@ -73,6 +84,9 @@ pub(crate) enum Reading {
 pub(crate) trait World {
     /// A new peer connects.
     fn connect(&mut self) -> Peer;
+
+    /// A new peer connects from an address of this machine, 127.0.0.1 to 127.255.255.254.
+    fn connect_from(&mut self, address: Ipv4Addr) -> Peer;
 
     /// A new peer connects whose socket holds a few kilobytes only.
     fn connect_narrow(&mut self) -> Peer;

@@ -1,14 +1,12 @@
 //! The world of real sockets: a server on this machine, clients that block with a time-out.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::thread;
 use std::time::Duration;
 
 use socket2::{Domain, SockRef, Socket, Type};
-use tickwire_reactor::{
-    BackendChoice, Config, Counters, Handle, Publisher, Server, ShardStart, Timestamp,
-};
+use tickwire_reactor::{BackendChoice, Counters, Handle, Publisher, Server, ShardStart, Timestamp};
 
 use super::{PATIENCE, Peer, Place, Reading, Setup, World};
 use crate::application::{Application, Journal};
@@ -35,10 +33,8 @@ impl Place for Loopback {
     type World = Sockets;
 
     fn start(&self, setup: Setup) -> Sockets {
-        let mut config = Config::default();
+        let mut config = setup.config();
         config.backend = BackendChoice::Epoll;
-        config.shards = setup.shards;
-        config.limits = setup.limits;
         let bound = Server::bind(&config).expect("a port of this machine");
         let journal = Journal::default();
         let handlers = journal.clone();
@@ -82,6 +78,13 @@ impl World for Sockets {
     fn connect(&mut self) -> Peer {
         let stream = TcpStream::connect(self.address).expect("the server listens");
         self.adopt(stream)
+    }
+
+    fn connect_from(&mut self, address: Ipv4Addr) -> Peer {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        socket.bind(&SocketAddr::from((address, 0)).into()).expect("an address of this machine");
+        socket.connect(&self.address.into()).expect("the server listens");
+        self.adopt(socket.into())
     }
 
     fn connect_narrow(&mut self) -> Peer {

@@ -1,5 +1,6 @@
 //! The simulated world: one thread, virtual time, a network that cuts everything anywhere.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use tickwire_reactor::io::sim::{self, Simulation};
@@ -50,7 +51,7 @@ impl Place for Seed {
 
     fn start(&self, setup: Setup) -> Simulated {
         let journal = Journal::default();
-        let simulation = Simulation::new(self.0, setup.shards, setup.limits, |shard| {
+        let simulation = Simulation::with_config(self.0, &setup.config(), |shard| {
             Application::new(&shard, journal.clone())
         });
         Simulated { simulation, journal, peers: Vec::new(), reset: Vec::new() }
@@ -84,7 +85,11 @@ impl Simulated {
 
 impl World for Simulated {
     fn connect(&mut self) -> Peer {
-        self.peers.push(self.simulation.connect());
+        self.connect_from(Ipv4Addr::LOCALHOST)
+    }
+
+    fn connect_from(&mut self, address: Ipv4Addr) -> Peer {
+        self.peers.push(self.simulation.connect_from((address, 1).into()));
         self.reset.push(false);
         Peer(self.peers.len() - 1)
     }
