@@ -170,9 +170,11 @@ mod tests {
 
     #[test]
     fn as_many_are_let_in_as_there_are_places() {
-        let mut limits = Limits::default();
-        limits.connections_max = 5;
-        limits.connections_per_address_max = Some(2);
+        let limits = Limits {
+            connections_max: 5,
+            connections_per_address_max: Some(2),
+            ..Limits::default()
+        };
         let admission = Admission::new(&limits, Origins::any());
         let (a, b, c) = (network("192.0.2.1"), network("192.0.2.2"), network("2001:db8::1"));
         for (from, expected) in [
@@ -210,8 +212,7 @@ mod tests {
 
     #[test]
     fn threads_that_ask_at_once_get_exactly_the_places_there_are() {
-        let mut limits = Limits::default();
-        limits.connections_max = 100;
+        let limits = Limits { connections_max: 100, ..Limits::default() };
         let admission = Admission::new(&limits, Origins::any());
         let from = network("192.0.2.1");
         let admitted: usize = std::thread::scope(|scope| {

@@ -60,9 +60,7 @@ impl<H: Handler> Simulation<H> {
         limits: Limits,
         handler: impl Fn(ShardStart) -> H,
     ) -> Self {
-        let mut config = Config::default();
-        config.shards = shards;
-        config.limits = limits;
+        let config = Config { shards, limits, ..Config::default() };
         Self::with_config(seed, &config, handler)
     }
 

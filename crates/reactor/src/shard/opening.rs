@@ -156,7 +156,7 @@ fn upgrade<S>(
     let upgrade = tickwire_protocol::upgrade(request)?;
     let headers = borrowed(&accept.headers);
     let mut accepted = Ok(());
-    local.send(key, |out| accepted = upgrade.accept_with(accept.protocol, &headers, out));
+    local.send(key, |out| accepted = upgrade.accept_with(accept.protocol, None, &headers, out));
     accepted.map_err(|error| {
         error!(%error, "the handler's answer to an upgrade cannot be sent");
         Refusal::new(500, "the server could not answer this")
