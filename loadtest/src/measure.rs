@@ -1,68 +1,94 @@
 //! What a run measures: messages, bytes, latency, and what the generator itself cost.
 //!
-//! Every message that a server answered or published rightly ends in [`Measure::record`]: it is the
-//! hot path. Messages that were published in one burst and come in one read have latencies that are
-//! one to the histogram: such a run is counted and written once (of 30 ns that a fan-out message
-//! costs here in all, that saves 5). Latency goes to the histogram of the present interval only;
-//! each tick (some per second) takes the interval's rate and p99 for the progress line and adds it
-//! to the whole run's histogram.
+//! Every message that a server answered or published rightly ends in [`Measure::record`] or
+//! [`Measure::record_due`]: it is the hot path. Latency goes to the histogram of the present
+//! interval only; each tick (some per second) takes the interval's rate and p99 for the progress
+//! line, makes points of the series out of intervals, and adds them to the histogram of the stage.
 //!
 //! The invariant: rates and CPU are those of the window from `begin` to `end` and of nothing else.
 //! Latencies also include answers to messages that were sent in the window but came after its end,
-//! because leaving out the slowest would flatter the server.
+//! because leaving out the slowest would flatter the server. Stages that warm up are measured and
+//! left out of the whole.
+
+mod latencies;
+mod series;
 
 use hdrhistogram::Histogram;
 
 use crate::clock::{self, Nanoseconds};
+use crate::health::LATE_AFTER;
+use crate::plan::Stage;
+
+pub use latencies::LATENCY_MAX;
+pub(crate) use latencies::{Latencies, histogram};
+pub use series::Point;
+use series::Series;
 
 /// Counters of a run that goes on.
 #[derive(Debug)]
 pub(crate) struct Measure {
-    /// Latencies since the last tick.
+    /// Latencies since the last tick: from the intended time in the open model.
+    latency: Latencies,
+    /// The same from the moment of sending; only the open model tells them apart.
+    raw: Latencies,
+    /// How long turns of the loop took.
+    lag: Latencies,
+    whole_lag: Histogram<u64>,
+    /// Scratch of a tick.
     interval: Histogram<u64>,
-    /// Latencies of all intervals that are over.
-    whole: Histogram<u64>,
-    /// The latencies recorded last, which are not in the histogram yet.
-    run: Run,
+    count: Count,
+    count_at_tick: Count,
+    tick_at: Nanoseconds,
+    begun: Option<Begun>,
+    series: Series,
+    stages: Vec<StageMeasured>,
+}
+
+/// What is counted as it comes.
+#[derive(Debug, Clone, Copy, Default)]
+struct Count {
     messages: u64,
     bytes: u64,
-    begun: Option<Begun>,
-    window: Option<Window>,
-    tick_at: Nanoseconds,
-    messages_at_tick: u64,
+    sends: Sends,
 }
 
-/// Latencies in a row that fall into one cell of the histogram: from `lowest` to less than
-/// `lowest + width`.
-#[derive(Debug, Clone, Copy, Default)]
-struct Run {
-    lowest: Nanoseconds,
-    width: Nanoseconds,
-    count: u64,
-}
-
-/// Readings at the start of the window.
+/// Readings at the start of a stage.
 #[derive(Debug, Clone, Copy)]
 struct Begun {
     at: Nanoseconds,
     cpu: Nanoseconds,
     wait: Option<Nanoseconds>,
+    count: Count,
 }
 
-/// What happened between `begin` and `end`.
+/// What happened between `begin` and `end`, or in a stage.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Window {
     /// Length, in nanoseconds.
     pub duration: Nanoseconds,
-    /// CPU time of the generator's thread, in nanoseconds.
+    /// CPU time of the generator's threads, in nanoseconds.
     pub cpu: Nanoseconds,
-    /// Time for which that thread waited for a core, in nanoseconds; `None` if not known.
+    /// Time for which they waited for a core, in nanoseconds; `None` if not known.
     pub wait: Option<Nanoseconds>,
     /// Messages received that were right.
     pub messages: u64,
     /// Their payload bytes.
     pub bytes: u64,
+}
+
+/// How messages of the open model left. All zero in the closed model.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Sends {
+    /// Messages sent.
+    pub sent: u64,
+    /// Of them, those that left later than [`LATE_AFTER`] although their client had room.
+    pub late: u64,
+    /// Of them, those that had to wait until answers made room for them: the server's lateness.
+    pub held: u64,
+    /// Messages that were due and never left: they count as a latency up to the end of the run.
+    pub unsent: u64,
 }
 
 /// Rate and latency since the last tick.
@@ -78,112 +104,271 @@ pub(crate) struct Interval {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Measured {
-    /// The window.
+    /// The stages that are not for warming up, in sum.
     pub window: Window,
-    /// Latencies in nanoseconds, three significant digits, at most [`LATENCY_MAX`].
+    /// Latencies in nanoseconds, three significant digits, at most [`LATENCY_MAX`]; from the
+    /// intended time in the open model.
     pub latency: Histogram<u64>,
+    /// In the open model, the same from the moment at which each message left.
+    pub raw: Histogram<u64>,
+    /// How long turns of the generator's loop took, in nanoseconds.
+    pub lag: Histogram<u64>,
+    /// How messages left.
+    pub sends: Sends,
+    /// Each stage by itself.
+    pub stages: Vec<StageMeasured>,
+    /// The run over time.
+    pub points: Vec<Point>,
+    /// How many generator processes these are the figures of, at least 1.
+    pub generators: u32,
+}
+
+/// A stage's figures.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct StageMeasured {
+    /// Its name.
+    pub name: String,
+    /// Whether it is left out of the whole.
+    pub warm_up: bool,
+    /// What happened in it.
+    pub window: Window,
+    /// Latencies of messages that came in it, in nanoseconds.
+    pub latency: Histogram<u64>,
+    /// The same from the moment of sending, in the open model.
+    pub raw: Histogram<u64>,
+    /// How messages left.
+    pub sends: Sends,
 }
 
 impl Measure {
-    pub(crate) fn new() -> Self {
+    /// For a run of these stages.
+    pub(crate) fn new(stages: &[Stage]) -> Self {
+        let now = clock::now();
+        let stage = |stage: &Stage| StageMeasured::new(&stage.name, stage.warm_up);
         Self {
+            latency: Latencies::new(),
+            raw: Latencies::new(),
+            lag: Latencies::new(),
+            whole_lag: histogram(),
             interval: histogram(),
-            whole: histogram(),
-            run: Run::default(),
-            messages: 0,
-            bytes: 0,
+            count: Count::default(),
+            count_at_tick: Count::default(),
+            tick_at: now,
             begun: None,
-            window: None,
-            tick_at: clock::now(),
-            messages_at_tick: 0,
+            series: Series::new(stages.iter().map(|stage| stage.duration).sum()),
+            stages: stages.iter().map(stage).collect(),
         }
     }
 
-    /// Opens the window: what was recorded before is forgotten.
-    pub(crate) fn begin(&mut self) {
-        self.interval.reset();
-        self.whole.reset();
-        self.run = Run::default();
-        (self.messages, self.bytes, self.messages_at_tick) = (0, 0, 0);
-        let wait = clock::thread_wait();
-        self.tick_at = clock::now();
-        self.begun = Some(Begun { at: self.tick_at, cpu: clock::thread_cpu(), wait });
+    /// Opens the window of a stage: what was recorded before the first one is forgotten.
+    pub(crate) fn begin(&mut self, stage: usize, open: usize) {
+        if stage == 0 {
+            self.latency.forget();
+            self.raw.forget();
+            self.lag.forget();
+            (self.count, self.count_at_tick) = (Count::default(), Count::default());
+            self.tick_at = clock::now();
+            self.series.begin(self.tick_at);
+        } else {
+            self.end(open);
+        }
+        self.series.stage(stage);
+        let (at, cpu, wait) = (clock::now(), clock::thread_cpu(), clock::thread_wait());
+        self.begun = Some(Begun { at, cpu, wait, count: self.count });
     }
 
     /// Counts one right message of `bytes` payload bytes that was `latency` nanoseconds on its way.
     #[inline]
     pub(crate) fn record(&mut self, latency: Nanoseconds, bytes: usize) {
-        self.messages += 1;
-        self.bytes += bytes as u64;
-        if latency.wrapping_sub(self.run.lowest) >= self.run.width {
-            self.begin_run(latency);
-        }
-        self.run.count += 1;
+        self.count.messages += 1;
+        self.count.bytes += bytes as u64;
+        self.latency.record(latency);
     }
 
-    /// Writes the run that is over, and begins one with `latency`.
-    fn begin_run(&mut self, latency: Nanoseconds) {
-        self.end_run();
-        let latency = latency.min(LATENCY_MAX);
-        let lowest = self.interval.lowest_equivalent(latency);
-        self.run = Run { lowest, width: self.interval.equivalent_range(latency), count: 0 };
+    /// The same in the open model: `latency` from the intended time, `raw` from the sending.
+    #[inline]
+    pub(crate) fn record_due(&mut self, latency: Nanoseconds, raw: Nanoseconds, bytes: usize) {
+        self.record(latency, bytes);
+        self.raw.record(raw);
     }
 
-    fn end_run(&mut self) {
-        if self.run.count > 0 {
-            self.interval.saturating_record_n(self.run.lowest, self.run.count);
-            self.run = Run::default();
-        }
+    /// Counts a message of the open model that leaves `late` nanoseconds after its intended time;
+    /// `held` says that it had to wait for answers.
+    #[inline]
+    pub(crate) const fn sent(&mut self, late: Nanoseconds, held: bool) {
+        self.count.sends.sent += 1;
+        self.count.sends.held += held as u64;
+        self.count.sends.late += (late > LATE_AFTER && !held) as u64;
     }
 
-    /// Ends the interval and starts the next.
-    pub(crate) fn tick(&mut self, now: Nanoseconds) -> Interval {
-        self.end_run();
-        let p99 = self.interval.value_at_quantile(0.99);
-        self.gather();
-        let messages = self.messages - self.messages_at_tick;
+    /// Counts a message that was due `waited` nanoseconds ago and never left.
+    pub(crate) fn unsent(&mut self, waited: Nanoseconds) {
+        self.count.sends.unsent += 1;
+        self.latency.record(waited);
+    }
+
+    /// Counts a turn of the loop.
+    #[inline]
+    pub(crate) fn turned(&mut self, took: Nanoseconds) {
+        self.lag.record(took);
+    }
+
+    /// Ends the interval and starts the next. `open` connections are open.
+    pub(crate) fn tick(&mut self, now: Nanoseconds, open: usize) -> Interval {
+        let messages = self.count.messages - self.count_at_tick.messages;
+        let bytes = self.count.bytes - self.count_at_tick.bytes;
         let elapsed = now.saturating_sub(self.tick_at).max(1);
-        self.tick_at = now;
-        self.messages_at_tick = self.messages;
+        (self.tick_at, self.count_at_tick) = (now, self.count);
+        self.latency.take_into(&mut self.interval);
+        let p99 = self.interval.value_at_quantile(0.99);
+        self.lag.take_into(&mut self.whole_lag);
+        self.series.add(now, messages, bytes, open, &self.interval);
+        if let Some(stage) = self.stages.get_mut(self.series.current_stage()) {
+            stage.latency.add(&self.interval).expect("all histograms have the same bounds");
+            self.raw.take_into(&mut stage.raw);
+        }
+        self.interval.reset();
         Interval { rate: per_second(messages, elapsed), p99 }
     }
 
-    /// Closes the window, once; without `begin` it stays empty.
-    pub(crate) fn end(&mut self) {
-        let Some(begun) = self.begun else { return };
-        self.window.get_or_insert_with(|| Window {
+    /// Closes the window of the present stage, once.
+    pub(crate) fn end(&mut self, open: usize) {
+        let Some(begun) = self.begun.take() else { return };
+        self.tick(clock::now(), open);
+        self.series.cut();
+        let Some(stage) = self.stages.get_mut(self.series.current_stage()) else { return };
+        stage.window = Window {
             duration: clock::now() - begun.at,
             cpu: clock::thread_cpu() - begun.cpu,
             wait: begun.wait.zip(clock::thread_wait()).map(|(begun, now)| now - begun),
-            messages: self.messages,
-            bytes: self.bytes,
-        });
+            messages: self.count.messages - begun.count.messages,
+            bytes: self.count.bytes - begun.count.bytes,
+        };
+        stage.sends = self.count.sends.since(begun.count.sends);
     }
 
+    /// The figures, answers that came after the end included.
     pub(crate) fn finish(mut self) -> Measured {
-        self.gather();
-        Measured { window: self.window.unwrap_or_default(), latency: self.whole }
+        let unsent = self.count.sends.unsent;
+        self.end(0);
+        self.tick(clock::now(), 0);
+        let mut measured = Measured { lag: self.whole_lag, ..Measured::empty() };
+        measured.points = self.series.finish();
+        measured.stages = self.stages;
+        measured.sum_up();
+        measured.sends.unsent = unsent;
+        measured
+    }
+}
+
+impl Sends {
+    /// What was added since `earlier`.
+    const fn since(self, earlier: Self) -> Self {
+        Self {
+            sent: self.sent - earlier.sent,
+            late: self.late - earlier.late,
+            held: self.held - earlier.held,
+            unsent: self.unsent - earlier.unsent,
+        }
     }
 
-    /// Moves the interval's latencies to the whole run's.
-    fn gather(&mut self) {
-        self.end_run();
-        self.whole.add(&self.interval).expect("both histograms have the same bounds");
-        self.interval.reset();
+    /// Both together.
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        Self {
+            sent: self.sent + other.sent,
+            late: self.late + other.late,
+            held: self.held + other.held,
+            unsent: self.unsent + other.unsent,
+        }
+    }
+}
+
+impl Window {
+    /// This window and the one after it.
+    #[must_use]
+    pub fn then(self, next: Self) -> Self {
+        Self { duration: self.duration + next.duration, ..self.beside(next) }
+    }
+
+    /// This window and another one over the same time.
+    #[must_use]
+    pub fn beside(self, other: Self) -> Self {
+        Self {
+            duration: self.duration.max(other.duration),
+            cpu: self.cpu + other.cpu,
+            wait: self.wait.zip(other.wait).map(|(one, other)| one + other),
+            messages: self.messages + other.messages,
+            bytes: self.bytes + other.bytes,
+        }
+    }
+
+    /// Messages a second.
+    #[must_use]
+    pub fn messages_per_second(&self) -> f64 {
+        per_second(self.messages, self.duration)
+    }
+
+    /// Megabytes (10^6 bytes) of payload a second.
+    #[must_use]
+    pub fn megabytes_per_second(&self) -> f64 {
+        per_second(self.bytes, self.duration) / 1e6
+    }
+}
+
+impl StageMeasured {
+    fn new(name: &str, warm_up: bool) -> Self {
+        Self {
+            name: name.to_owned(),
+            warm_up,
+            window: Window::default(),
+            latency: histogram(),
+            raw: histogram(),
+            sends: Sends::default(),
+        }
     }
 }
 
 impl Measured {
+    /// Figures of nothing, to which others are added.
+    pub(crate) fn empty() -> Self {
+        Self {
+            window: Window::default(),
+            latency: histogram(),
+            raw: histogram(),
+            lag: histogram(),
+            sends: Sends::default(),
+            stages: Vec::new(),
+            points: Vec::new(),
+            generators: 1,
+        }
+    }
+
+    /// Makes the whole out of the stages that count.
+    pub(crate) fn sum_up(&mut self) {
+        let mut window: Option<Window> = None;
+        self.sends = Sends::default();
+        (self.latency, self.raw) = (histogram(), histogram());
+        for stage in self.stages.iter().filter(|stage| !stage.warm_up) {
+            window = Some(window.map_or(stage.window, |window| window.then(stage.window)));
+            self.sends = self.sends.plus(stage.sends);
+            self.latency.add(&stage.latency).expect("all histograms have the same bounds");
+            self.raw.add(&stage.raw).expect("all histograms have the same bounds");
+        }
+        self.window = window.unwrap_or_default();
+    }
+
     /// Messages a second in the window.
     #[must_use]
     pub fn messages_per_second(&self) -> f64 {
-        per_second(self.window.messages, self.window.duration)
+        self.window.messages_per_second()
     }
 
     /// Megabytes (10^6 bytes) of payload a second in the window.
     #[must_use]
     pub fn megabytes_per_second(&self) -> f64 {
-        per_second(self.window.bytes, self.window.duration) / 1e6
+        self.window.megabytes_per_second()
     }
 
     /// Microseconds of the generator's own CPU for each message; `None` without a message.
@@ -193,61 +378,41 @@ impl Measured {
             .then(|| self.window.cpu as f64 / 1e3 / self.window.messages as f64)
     }
 
-    /// Share of one core that the generator used, 0 to 1.
+    /// Share of its core that each generator used, 0 to 1.
     #[must_use]
     pub fn core_share(&self) -> f64 {
-        self.window.cpu as f64 / self.window.duration.max(1) as f64
+        self.window.cpu as f64 / (self.window.duration.max(1) as f64 * f64::from(self.generators))
     }
 
-    /// Share of the time for which the generator waited for a core that other work had, 0 to 1.
+    /// Share of the time for which a generator waited for a core that other work had, 0 to 1.
     #[must_use]
     pub fn wait_share(&self) -> Option<f64> {
-        self.window.wait.map(|wait| wait as f64 / self.window.duration.max(1) as f64)
-    }
-
-    /// Whether other work on the machine kept the generator from its core for so long that the
-    /// figures tell of that work, too.
-    #[must_use]
-    pub fn was_disturbed(&self) -> bool {
-        self.wait_share().is_some_and(|share| share > WAIT_SHARE_MAX)
-    }
-
-    /// Whether the generator was so busy that the figures tell of it rather than of the server.
-    #[must_use]
-    pub fn generator_was_limit(&self) -> bool {
-        self.core_share() > CORE_SHARE_MAX
+        let time = self.window.duration.max(1) as f64 * f64::from(self.generators);
+        self.window.wait.map(|wait| wait as f64 / time)
     }
 }
 
-fn per_second(count: u64, duration: Nanoseconds) -> f64 {
+pub(crate) fn per_second(count: u64, duration: Nanoseconds) -> f64 {
     count as f64 * 1e9 / duration.max(1) as f64
 }
 
-/// Three significant digits cost 270 KB and no time that a measurement could show.
-fn histogram() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, LATENCY_MAX, 3).expect("1 and LATENCY_MAX are valid bounds")
-}
-
-/// Longer latencies than an hour, in nanoseconds, are recorded as one hour.
-pub const LATENCY_MAX: Nanoseconds = 3_600_000_000_000;
-
-/// Above this share of a core the generator itself counts as the limit.
-pub const CORE_SHARE_MAX: f64 = 0.9;
-
-/// Above this share of the time spent waiting for a core the machine counts as too busy.
-pub const WAIT_SHARE_MAX: f64 = 0.1;
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    fn one_stage() -> Measure {
+        Measure::new(&[Stage::new(Duration::from_secs(1))])
+    }
 
     #[test]
     fn what_came_before_the_window_is_forgotten() {
-        let mut measure = Measure::new();
+        let mut measure = one_stage();
         measure.record(5, 5);
-        measure.begin();
+        measure.begin(0, 1);
         measure.record(1_000, 20);
-        measure.end();
+        measure.end(1);
         let measured = measure.finish();
         assert_eq!((measured.window.messages, measured.window.bytes), (1, 20));
         assert_eq!(measured.latency.len(), 1);
@@ -255,12 +420,12 @@ mod tests {
 
     #[test]
     fn late_answers_count_for_latency_and_not_for_the_rate() {
-        let mut measure = Measure::new();
-        measure.begin();
+        let mut measure = one_stage();
+        measure.begin(0, 1);
         measure.record(1_000, 20);
-        measure.end();
+        measure.end(1);
         measure.record(1_000_000, 20);
-        measure.end();
+        measure.end(1);
         let measured = measure.finish();
         assert_eq!(measured.window.messages, 1);
         assert_eq!(measured.latency.len(), 2);
@@ -269,65 +434,44 @@ mod tests {
 
     #[test]
     fn ticks_lose_nothing() {
-        let mut measure = Measure::new();
-        measure.begin();
+        let mut measure = one_stage();
+        measure.begin(0, 1);
         let start = measure.tick_at;
         for latency in 1..=100 {
             measure.record(latency * 1_000, 1);
         }
-        let interval = measure.tick(start + 500_000_000);
+        let interval = measure.tick(start + 500_000_000, 1);
         assert_eq!((interval.rate, interval.p99 / 1_000), (200.0, 99));
-        let silent = measure.tick(start + 600_000_000);
+        let silent = measure.tick(start + 600_000_000, 1);
         assert_eq!((silent.rate, silent.p99), (0.0, 0));
         measure.record(7, 1);
-        measure.end();
-        assert_eq!(measure.finish().latency.len(), 101);
-    }
-
-    #[test]
-    fn runs_of_like_latencies_are_recorded_as_if_one_by_one() {
-        let mut measure = Measure::new();
-        let mut one_by_one = histogram();
-        measure.begin();
-        let near = (0..5_000).map(|step| 1_000_000 + step * 40);
-        let far = (0..5_000).map(|step| step * 7_919 * 104_729 % 10_000_019);
-        for latency in near.chain(far).chain([0, 0, 1, 1, LATENCY_MAX, LATENCY_MAX]) {
-            measure.record(latency, 1);
-            one_by_one.saturating_record(latency);
-        }
-        let whole = measure.finish().latency;
-        assert_eq!(whole.len(), one_by_one.len());
-        for quantile in (0..=1_000).map(|step| f64::from(step) / 1_000.0) {
-            let (run, single) = (&whole, &one_by_one);
-            assert_eq!(run.value_at_quantile(quantile), single.value_at_quantile(quantile));
-        }
-    }
-
-    #[test]
-    fn latency_beyond_the_histogram_saturates() {
-        let mut measure = Measure::new();
-        measure.begin();
-        measure.record(u64::MAX, 0);
+        measure.end(1);
         let measured = measure.finish();
-        assert_eq!(measured.latency.len(), 1);
-        assert!(measured.latency.max() >= LATENCY_MAX);
+        assert_eq!(measured.latency.len(), 101);
+        let counted: u64 = measured.points.iter().map(|point| point.messages).sum();
+        assert_eq!(counted, 101);
     }
 
     #[test]
-    fn a_generator_over_nine_tenths_of_a_core_was_the_limit() {
-        for (cpu, limit) in [(0, false), (90, false), (91, true), (100, true)] {
-            let window = Window { duration: 100, cpu, ..Window::default() };
-            let measured = Measured { window, latency: histogram() };
-            assert_eq!(measured.generator_was_limit(), limit, "{cpu} of 100");
-        }
-    }
-
-    #[test]
-    fn a_generator_that_waited_for_a_core_was_disturbed() {
-        for (wait, disturbed) in [(None, false), (Some(10), false), (Some(11), true)] {
-            let window = Window { duration: 100, wait, ..Window::default() };
-            let measured = Measured { window, latency: histogram() };
-            assert_eq!(measured.was_disturbed(), disturbed, "{wait:?} of 100");
-        }
+    fn stages_are_told_apart_and_warming_up_is_left_out() {
+        let mut warm_up = Stage::new(Duration::from_secs(1));
+        warm_up.warm_up = true;
+        let mut measure = Measure::new(&[warm_up, Stage::new(Duration::from_secs(1))]);
+        measure.begin(0, 1);
+        measure.record_due(9_000, 1_000, 1);
+        measure.sent(0, false);
+        measure.begin(1, 1);
+        measure.record_due(2_000, 1_500, 1);
+        measure.record_due(2_000, 1_500, 1);
+        measure.sent(LATE_AFTER + 1, false);
+        measure.sent(LATE_AFTER + 1, true);
+        measure.end(1);
+        measure.unsent(4_000);
+        let measured = measure.finish();
+        let counts = [0, 1].map(|stage: usize| measured.stages[stage].window.messages);
+        assert_eq!((counts, measured.window.messages), ([1, 2], 2));
+        assert_eq!(measured.latency.len(), 3, "the unsent one counts with the time it waited");
+        assert_eq!((measured.raw.len(), measured.raw.max()), (2, 1_500));
+        assert_eq!(measured.sends, Sends { sent: 2, late: 1, held: 1, unsent: 1 });
     }
 }
