@@ -6,12 +6,13 @@
 
 use std::net::SocketAddr;
 
-use tickwire_protocol::{Connection, RequestReader};
+use tickwire_protocol::{Connection, RequestReader, Role};
 
 use crate::admission::Place;
 use crate::clock::Tick;
 use crate::io::Key;
 use crate::outbound::{Segment, Unsent};
+use crate::shard::Attempt;
 
 /// The half that bytes come in through.
 #[derive(Debug, Default)]
@@ -21,6 +22,8 @@ pub(crate) enum Inbound {
     Vacant,
     /// The request has not come whole.
     Request { reader: RequestReader, peer: SocketAddr },
+    /// A connection of ours is not open yet.
+    Outgoing(Box<Attempt>),
     /// A WebSocket.
     Open(Connection),
     /// All that still comes is ignored.
@@ -35,10 +38,15 @@ pub(crate) enum Stage {
     Vacant,
     /// Waiting for the request.
     Handshake,
+    /// Ours: waiting for the socket to be connected, then for the answer to our request.
+    Connecting,
     /// A WebSocket; messages go both ways.
     Open,
     /// We sent our Close and wait for the peer's.
     Closing,
+    /// Ours, and both sides have said their last: the server is the one to end the stream
+    /// (RFC 6455 section 7.1.1), and we wait for that.
+    Parting,
     /// Everything is said and the peer may still be talking: send the rest, end our half of the
     /// stream, wait for the peer's end. Closing at once with input unread would reset the connection
     /// and could take our last bytes from the peer.
@@ -54,6 +62,8 @@ pub(crate) struct Link<S> {
     pub(crate) stage: Stage,
     /// What it holds of the server's places.
     pub(crate) place: Place,
+    /// Which side of the protocol is ours: that of a client if we opened the connection.
+    pub(crate) role: Role,
     /// The back end was told not to receive.
     pub(crate) paused: bool,
     /// A Ping of ours has not been answered by anything.
@@ -82,6 +92,7 @@ impl<S> Link<S> {
             generation: 0,
             stage: Stage::Vacant,
             place: Place::None,
+            role: Role::Server,
             paused: false,
             pinged: false,
             segment: Segment::EMPTY,

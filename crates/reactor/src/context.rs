@@ -3,10 +3,11 @@
 use std::fmt;
 use std::time::Duration;
 
-use tickwire_protocol::{CloseCode, Kind, OpCode, encode};
+use tickwire_protocol::{CloseCode, Kind, Role};
 
 use crate::clock::{Tick, Timestamp};
 use crate::connection::Stage;
+use crate::destination::Destination;
 use crate::error::Full;
 use crate::frame::Frame;
 use crate::handler::ConnectionId;
@@ -56,13 +57,13 @@ impl<'a, S> Context<'a, S> {
     /// connection (RFC 6455 §8.1).
     pub fn send(&mut self, kind: Kind, payload: &[u8]) {
         self.local.counters.sent_messages += 1;
-        self.local.send(self.key, |out| encode::message(kind, payload, out));
+        self.local.send_message(self.key, kind, payload);
     }
 
     /// Sends a message that is already encoded, such as a retained value.
     pub fn send_frame(&mut self, frame: &Frame) {
         self.local.counters.sent_messages += 1;
-        self.local.send(self.key, |out| out.extend_from_slice(frame));
+        self.local.send_frame(self.key, frame);
     }
 
     /// Sends a Ping with up to 125 bytes of payload; more are cut off (RFC 6455 §5.5.2).
@@ -71,7 +72,7 @@ impl<'a, S> Context<'a, S> {
             return;
         }
         let payload = &payload[..payload.len().min(125)];
-        self.local.control(self.key, |out| encode::frame(true, OpCode::Ping, None, payload, out));
+        self.local.ping(self.key, payload);
     }
 
     /// Closes this connection with a code and a reason, which is cut to 123 bytes. What was sent
@@ -101,6 +102,10 @@ impl<'a, S> Context<'a, S> {
     /// Every later publication will be sent, in order and once, behind whatever is sent here now:
     /// so sending `Retained::frame` makes the picture complete. Subscribing again begins the one
     /// stream anew at the present instant.
+    ///
+    /// A connection that we opened ourselves cannot be subscribed: publications are encoded once for
+    /// all, and what goes to a server is masked for it alone (RFC 6455 §5.3). Nothing but what the
+    /// topic held comes of it then; [`Context::is_subscribed`] tells.
     pub fn subscribe(&mut self, topic: &Topic) -> Retained {
         self.local.subscribe(self.key, topic)
     }
@@ -158,6 +163,27 @@ impl<'a, S> Context<'a, S> {
         let seq = self.local.hub.publish(topic, kind, exclude, &mut write)?;
         self.local.hub.wake();
         Ok(seq)
+    }
+
+    /// Opens a connection to another server, on this shard; it has nothing to do with this one.
+    ///
+    /// Exactly one of two calls follows: [`Handler::connected`](crate::Handler::connected) with the
+    /// open WebSocket, whose state `state` is, or
+    /// [`Handler::connect_failed`](crate::Handler::connect_failed) with both arguments back.
+    pub fn connect(&mut self, destination: Destination, state: S) {
+        self.connect_after(Duration::ZERO, destination, state);
+    }
+
+    /// As [`Context::connect`], but not before `delay` has passed: for connecting again after an end.
+    /// Grain: 16 ms.
+    pub fn connect_after(&mut self, delay: Duration, destination: Destination, state: S) {
+        self.local.connect_after(delay, destination, state);
+    }
+
+    /// Which side of the protocol is ours: [`Role::Client`] if we opened this connection.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        self.local.links[self.key.index()].role
     }
 
     /// The name of this connection, by which a [`Publisher`](crate::Publisher) can reach it.

@@ -1,9 +1,12 @@
 //! What can go wrong, by whose fault: the machine ([`StartError`]), a slow consumer ([`NotDelivered`]),
-//! a fast publisher ([`Full`]). Faults of a peer are the protocol's and end as Close codes.
+//! a fast publisher ([`Full`]),
+//! a server that we wanted to connect to ([`ConnectError`]). Faults of a peer are the protocol's and end as Close codes.
 
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+
+use tickwire_protocol::{AnswerError, ClientError};
 
 /// A server could not be started.
 #[derive(Debug)]
@@ -107,3 +110,69 @@ impl fmt::Display for NotDelivered {
 }
 
 impl std::error::Error for NotDelivered {}
+
+/// A connection to another server did not come to be an open WebSocket.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The server, or the network on the way to it, did not take the connection, or reset it before
+    /// there was an answer. Of several addresses, what the last one said.
+    Socket(io::Error),
+    /// The destination has no address.
+    NoAddress,
+    /// Nothing came back within [`Limits::connect_timeout`](crate::Limits::connect_timeout).
+    ConnectTimeout,
+    /// It took the connection, and did not answer within
+    /// [`Limits::handshake_timeout`](crate::Limits::handshake_timeout).
+    HandshakeTimeout,
+    /// It ended the connection before its answer was whole.
+    NoAnswer,
+    /// The answer is not the one that makes a WebSocket: another status, or a 101 that breaks
+    /// RFC 6455 section 4.1.
+    Answer(ClientError),
+    /// The destination cannot be written as a request.
+    Request(AnswerError),
+    /// As many as [`Limits::outgoing_max`](crate::Limits::outgoing_max) are open or being opened.
+    TooMany,
+    /// The operating system gives no randomness, without which frames cannot be masked.
+    System(io::Error),
+    /// A shutdown has begun.
+    ShuttingDown,
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Socket(source) => return write!(formatter, "cannot connect: {source}"),
+            Self::NoAddress => "the destination has no address",
+            Self::ConnectTimeout => "nobody has taken the connection in time",
+            Self::HandshakeTimeout => "the server has not answered in time",
+            Self::NoAnswer => "the server has ended the connection without a whole answer",
+            Self::Answer(source) => return fmt::Display::fmt(source, formatter),
+            Self::Request(source) => {
+                return write!(formatter, "the destination cannot be asked for: {source}");
+            }
+            Self::TooMany => {
+                "too many connections to other servers; close some, or raise the limit"
+            }
+            Self::System(source) => return write!(formatter, "no randomness for masks: {source}"),
+            Self::ShuttingDown => "a shutdown has begun",
+        })
+    }
+}
+
+impl std::error::Error for ConnectError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Socket(source) | Self::System(source) => Some(source),
+            Self::Answer(source) => Some(source),
+            Self::Request(source) => Some(source),
+            Self::NoAddress
+            | Self::ConnectTimeout
+            | Self::HandshakeTimeout
+            | Self::NoAnswer
+            | Self::TooMany
+            | Self::ShuttingDown => None,
+        }
+    }
+}

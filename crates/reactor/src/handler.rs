@@ -10,8 +10,9 @@ use std::borrow::Cow;
 use std::fmt;
 use std::net::SocketAddr;
 
-use tickwire_protocol::{CloseCode, Message, Request};
+use tickwire_protocol::{Accepted, CloseCode, Message, Request};
 
+use crate::connector::{Connector, Unconnected};
 use crate::context::Context;
 use crate::io::Key;
 
@@ -21,16 +22,45 @@ pub trait Handler: 'static {
     /// makes idle connections cheap.
     type State: 'static;
 
-    /// A request has come: upgrade it to a WebSocket, or answer it.
+    /// The shard is about to take its first turn: the place to open the connections to other servers
+    /// that are wanted from the beginning.
+    fn start(&mut self, connector: &mut Connector<'_, Self::State>) {
+        let _ = connector;
+    }
+
+    /// A request has come: upgrade it to a WebSocket, or answer it. A handler that does not say how
+    /// answers 404; for a [`Client`](crate::Client), which nobody can ask for anything, that is it.
     ///
     /// Asked only if [`Config::origins`](crate::Config::origins) lets the page in that the request
     /// came from. When the answer is [`Answer::Upgrade`] the engine checks the rest of the opening
     /// handshake (RFC 6455 §4.2.1) and refuses what does not conform.
-    fn request(&mut self, request: &Request<'_>, peer: SocketAddr) -> Answer<Self::State>;
+    fn request(&mut self, request: &Request<'_>, peer: SocketAddr) -> Answer<Self::State> {
+        let _ = (request, peer);
+        Answer::Http(Response::not_found())
+    }
 
     /// A WebSocket is open. What is sent here follows the 101 answer.
     fn open(&mut self, connection: &mut Context<'_, Self::State>) {
         let _ = connection;
+    }
+
+    /// A connection that we asked for is open, and `accepted` is what its server agreed to. Unless a
+    /// handler says otherwise it is opened as all others are.
+    fn connected(&mut self, connection: &mut Context<'_, Self::State>, accepted: &Accepted) {
+        let _ = accepted;
+        self.open(connection);
+    }
+
+    /// A connection that we asked for did not come to be: nobody took it, or the answer was not the
+    /// one that RFC 6455 §4.1 asks for. A redirect is told here too; it is not followed. It may be
+    /// tried again with what is in `unconnected`, after a while
+    /// ([`Connector::connect_after`]). After a shutdown has begun nothing is tried any more.
+    fn connect_failed(
+        &mut self,
+        connector: &mut Connector<'_, Self::State>,
+        unconnected: Unconnected<Self::State>,
+    ) {
+        let _ = (connector, unconnected);
     }
 
     /// A whole message has come. It is lent: what is to be kept must be copied. It may be changed in

@@ -30,6 +30,9 @@ pub struct Key {
 }
 
 impl Key {
+    /// No connection: what the wheel is armed with so that the shard does not sleep on.
+    pub(crate) const NOBODY: Self = Self { slot: u32::MAX, generation: 0 };
+
     /// The slot as an index.
     pub(crate) const fn index(self) -> usize {
         self.slot as usize
@@ -45,6 +48,12 @@ pub enum Completion<'a> {
         key: Key,
         /// Where it comes from.
         peer: SocketAddr,
+    },
+    /// The connection asked for by [`Backend::connect`] has come about; bytes can go both ways. One
+    /// that does not come about is [`Completion::Ended`] instead.
+    Connected {
+        /// Whose.
+        key: Key,
     },
     /// Bytes arrived. They may be changed in place and are gone when the next completion is taken.
     Received {
@@ -101,6 +110,15 @@ pub trait Backend {
     /// The next completion of this turn, `None` when the turn has had its share.
     fn next(&mut self) -> Option<Completion<'_>>;
 
+    /// Begins a connection to `address`, and gives its name; a [`Completion::Connected`] follows, or a
+    /// [`Completion::Ended`]. With `again`, a connection that has ended before it came about keeps
+    /// its name and its slot, and begins anew.
+    ///
+    /// # Errors
+    /// What can be told at once, such as a network that is not reachable. The connection `again`
+    /// still has its slot.
+    fn connect(&mut self, address: SocketAddr, again: Option<Key>) -> io::Result<Key>;
+
     /// Sends each item of `batch` and appends what became of it to `results`, in the same order.
     fn send<'a>(&mut self, batch: impl Iterator<Item = Outgoing<'a>>, results: &mut Vec<Sent>);
 
@@ -121,4 +139,10 @@ pub trait Backend {
 
     /// The present time. The shard asks once per turn, after [`Backend::wait`].
     fn now(&mut self) -> Timestamp;
+
+    /// Where the shard's unpredictable bytes come from. The shard asks once.
+    fn random(&mut self) -> RandomSource;
 }
+
+/// Fills a slice with bytes that nobody can predict; in a simulation, with those of its seed.
+pub type RandomSource = Box<dyn FnMut(&mut [u8]) -> io::Result<()>>;

@@ -1,7 +1,8 @@
 //! The event loop of Tickwire: WebSocket connections sharded over cores, one thread each.
 //!
 //! An application implements [`Handler`]; [`Server::bind`] listens; [`Bound::start`] runs one
-//! handler per shard; a [`Publisher`] sends to topics from any thread. The crate `tickwire` is the
+//! handler per shard; a [`Publisher`] sends to topics from any thread. A handler may open connections to
+//! other servers, and a [`Client`] is a program that does nothing else. The crate `tickwire` is the
 //! one to depend on: it re-exports all of this, with the guide and examples.
 //!
 //! A *turn* of a shard is: wait, take completions from the back end (accepted, received, writable,
@@ -12,10 +13,13 @@
 #![forbid(unsafe_code)]
 
 mod admission;
+mod client;
 mod clock;
 mod config;
 mod connection;
+mod connector;
 mod context;
+mod destination;
 mod error;
 mod frame;
 mod handler;
@@ -28,14 +32,18 @@ mod mailbox;
 mod metrics;
 mod origin;
 mod outbound;
+mod random;
 mod server;
 mod shard;
 mod timer;
 
+pub use client::Client;
 pub use clock::Timestamp;
 pub use config::{BackendChoice, Config};
+pub use connector::{Connector, Unconnected};
 pub use context::Context;
-pub use error::{Full, NotDelivered, ShardFailed, StartError};
+pub use destination::{Destination, DestinationError};
+pub use error::{ConnectError, Full, NotDelivered, ShardFailed, StartError};
 pub use frame::Frame;
 pub use handler::{Accept, Answer, ConnectionId, Ended, Handler, Lagged, Response};
 pub use hub::{Batch, Publisher, Retained, Topic};

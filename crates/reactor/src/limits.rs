@@ -24,9 +24,18 @@ pub struct Limits {
     pub connections_per_address_max: Option<usize>,
 
     /// From accepting a connection to its complete request head; then `408`. Slow senders of
-    /// headers are cut, however regularly their bytes come. 10 s.
+    /// headers are cut, however regularly their bytes come. A server that we connect to has as long
+    /// for its answer. 10 s.
     pub handshake_timeout: Duration,
 
+    /// Connections to other servers of a shard, whether they are open or about to be. One more fails
+    /// with [`ConnectError::TooMany`](crate::ConnectError::TooMany). 10,000: well below the number of
+    /// ports that this machine has for them.
+    pub outgoing_max: usize,
+    /// How long an address of another server may take to accept a connection; then the next address
+    /// is tried, and after the last the connection fails. 10 s: the third retry of TCP has had its
+    /// time.
+    pub connect_timeout: Duration,
     /// A connection that was silent for this long is sent a Ping. 20 s: shorter than what
     /// middleboxes on the way usually forget a connection after.
     pub ping_after: Duration,
@@ -114,6 +123,8 @@ impl Default for Limits {
             connections_max: 100_000,
             connections_per_address_max: None,
             handshake_timeout: Duration::from_secs(10),
+            outgoing_max: 10_000,
+            connect_timeout: Duration::from_secs(10),
             ping_after: Duration::from_secs(20),
             pong_timeout: Duration::from_secs(20),
             close_timeout: Duration::from_secs(5),

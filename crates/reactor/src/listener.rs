@@ -12,7 +12,7 @@ const BACKLOG: i32 = 4_096;
 /// does not read is owed the rest by the shard, which holds it once for all, where the kernel would
 /// keep up to 4 MB for each: a thousand of them reach the limit of its memory for TCP, and then
 /// it drops what others send. Many times what a turn usually sends to one connection.
-const UNSENT_IN_KERNEL_BYTES: u32 = 128 * 1024;
+pub(crate) const UNSENT_IN_KERNEL_BYTES: u32 = 128 * 1024;
 
 /// Listeners for `count` shards on one address. The first takes the port, which the system chooses
 /// if it is 0, and the others share it (SO_REUSEPORT).

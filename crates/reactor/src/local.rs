@@ -10,16 +10,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tickwire_fanout::{Fanout, Subscribed, TopicKey, Unsubscribed};
-use tickwire_protocol::CloseCode;
+use tickwire_protocol::{CloseCode, Kind, OpCode, Role, encode};
 
 use crate::admission::Network;
 use crate::clock::{Tick, Timestamp};
 use crate::connection::{Link, Stage};
+use crate::destination::Destination;
+use crate::error::ConnectError;
+use crate::frame::Frame;
 use crate::hub::{Hub, Retained, Topic};
 use crate::io::Key;
 use crate::limits::Limits;
 use crate::metrics::Counters;
 use crate::outbound::Gather;
+use crate::random::Random;
 use crate::timer::Wheel;
 
 /// The part of a shard that handlers work on.
@@ -49,10 +53,30 @@ pub(crate) struct Local<S> {
     /// Connections with so much unsent that nothing is to be received from them.
     pub(crate) pausing: Vec<Key>,
     pub(crate) counters: Counters,
+    /// Connections to other servers that handlers want and that were not begun.
+    pub(crate) wishes: Vec<Wish<S>>,
+    /// Connections to other servers that were begun and have failed.
+    pub(crate) failed: Vec<(Key, ConnectError)>,
+    pub(crate) random: Random,
+}
+
+/// A connection to another server that a handler wants.
+#[derive(Debug)]
+pub(crate) struct Wish<S> {
+    /// Not before.
+    pub(crate) at: Tick,
+    pub(crate) destination: Destination,
+    pub(crate) state: S,
 }
 
 impl<S> Local<S> {
-    pub(crate) fn new(shard: u16, hub: Arc<Hub>, limits: Limits, start: Timestamp) -> Self {
+    pub(crate) fn new(
+        shard: u16,
+        hub: Arc<Hub>,
+        limits: Limits,
+        start: Timestamp,
+        random: Random,
+    ) -> Self {
         let fanout = Fanout::new(limits.fanout());
         Self {
             shard,
@@ -72,7 +96,30 @@ impl<S> Local<S> {
             writable: Vec::new(),
             pausing: Vec::new(),
             counters: Counters::default(),
+            wishes: Vec::new(),
+            failed: Vec::new(),
+            random,
         }
+    }
+
+    /// Notes that a handler wants a connection to another server.
+    pub(crate) fn connect_after(&mut self, delay: Duration, destination: Destination, state: S) {
+        let at = if delay.is_zero() { self.tick } else { self.tick.after(delay) };
+        if at > self.tick {
+            // So that the loop does not sleep past it.
+            self.wheel.arm(Key::NOBODY, at);
+        }
+        self.wishes.push(Wish { at, destination, state });
+    }
+
+    /// Whether a connection to another server is to be begun or followed up now.
+    pub(crate) fn is_dialing(&self) -> bool {
+        !self.failed.is_empty() || self.wishes.iter().any(|wish| wish.at <= self.tick)
+    }
+
+    /// Whether this is a connection of ours that is not open yet.
+    pub(crate) fn is_connecting(&mut self, key: Key) -> bool {
+        self.link(key).is_some_and(|link| link.stage == Stage::Connecting)
     }
 
     /// The link of a connection that is still there.
@@ -88,7 +135,7 @@ impl<S> Local<S> {
         let (tick, limits) = (self.tick, &self.limits);
         let Some(link) = self.links.get_mut(key.index()) else { return };
         if link.generation != key.generation
-            || !matches!(link.stage, Stage::Handshake | Stage::Open)
+            || !matches!(link.stage, Stage::Handshake | Stage::Connecting | Stage::Open)
         {
             return;
         }
@@ -110,12 +157,49 @@ impl<S> Local<S> {
         }
     }
 
-    /// Appends one whole control frame, ahead of messages that wait.
-    pub(crate) fn control(&mut self, key: Key, write: impl FnOnce(&mut Vec<u8>)) {
-        let Some(link) = self.links.get_mut(key.index()) else { return };
+    /// Sends one message: the one place where messages to one connection are encoded.
+    pub(crate) fn send_message(&mut self, key: Key, kind: Kind, payload: &[u8]) {
+        match self.mask(key) {
+            None => self.send(key, |out| encode::message(kind, payload, out)),
+            Some(mask) => self.send(key, |out| encode::masked_message(kind, mask, payload, out)),
+        }
+    }
+
+    /// Sends a message that was encoded as a server's.
+    pub(crate) fn send_frame(&mut self, key: Key, frame: &Frame) {
+        match self.mask(key) {
+            None => self.send(key, |out| out.extend_from_slice(frame)),
+            Some(mask) => self.send(key, |out| frame.write_masked(mask, out)),
+        }
+    }
+
+    /// Sends a Ping.
+    pub(crate) fn ping(&mut self, key: Key, payload: &[u8]) {
+        let mask = self.mask(key);
+        self.control_masked(key, |_, out| encode::frame(true, OpCode::Ping, mask, payload, out));
+    }
+
+    /// The key of a frame to `key`; none where we are the server (RFC 6455 section 5.1).
+    fn mask(&mut self, key: Key) -> Option<[u8; 4]> {
+        match self.links.get(key.index())?.role {
+            Role::Server => None,
+            Role::Client => Some(self.random.mask()),
+        }
+    }
+
+    /// Appends one whole control frame, ahead of messages that wait. `write` is given what draws the
+    /// key that a client masks it with.
+    pub(crate) fn control_masked(
+        &mut self,
+        key: Key,
+        write: impl FnOnce(&mut dyn FnMut() -> [u8; 4], &mut Vec<u8>),
+    ) {
+        let Self { links, random, gather, .. } = self;
+        let Some(link) = links.get_mut(key.index()) else { return };
+        let write = |out: &mut Vec<u8>| write(&mut || random.mask(), out);
         match &mut link.unsent {
             Some(unsent) => unsent.control(Limits::UNSENT_CONTROL_BYTES_MAX, write),
-            None => self.gather.append(key.slot, &mut link.segment, write),
+            None => gather.append(key.slot, &mut link.segment, write),
         }
     }
 
@@ -123,7 +207,9 @@ impl<S> Local<S> {
         let retained = topic.join(usize::from(self.shard));
         // Anew, so that what is in the retained value and still on its way is not sent again.
         self.fanout.unsubscribe(key.slot, topic.key());
-        if self.link(key).is_some_and(|link| link.stage == Stage::Open) {
+        // What is published is encoded once, so it cannot be masked for each server that gets it.
+        let can = |link: &mut Link<S>| link.stage == Stage::Open && link.role == Role::Server;
+        if self.link(key).is_some_and(can) {
             let subscribed = self.fanout.subscribe(key.slot, topic.key(), retained.seq);
             if subscribed == Subscribed::First {
                 self.topics.insert(topic.key(), topic.clone());

@@ -9,6 +9,7 @@
 //! shard raises the flag, then looks at the queue; the sender pushes, then looks at the flag; a
 //! full fence between the two steps on both sides means that at least one of them sees the other.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 
@@ -16,6 +17,7 @@ use crossbeam_queue::ArrayQueue;
 use tickwire_fanout::TopicKey;
 use tickwire_protocol::CloseCode;
 
+use crate::destination::Destination;
 use crate::frame::Frame;
 use crate::io::Key;
 
@@ -30,6 +32,8 @@ pub(crate) enum Mail {
     Close { key: Key, code: CloseCode, reason: Box<str> },
     /// Every connection that lags by more than this many publications goes through `Handler::lagged`.
     CloseLagging { behind: u64 },
+    /// Open a connection to another server. The state is what the shard's handler keeps for each.
+    Connect { destination: Box<Destination>, state: Box<dyn Any + Send> },
     /// Stop accepting, close all connections, end.
     Shutdown,
 }

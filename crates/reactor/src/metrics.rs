@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 macro_rules! counters {
     ($(#[doc = $doc:literal] $name:ident),* $(,)?) => {
-        /// The counters of one shard, or their sums over all. All but the three `*_now` only grow.
+        /// The counters of one shard, or their sums over all. All but those named `*_now` only grow.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         #[non_exhaustive]
         pub struct Counters {
@@ -49,6 +49,8 @@ macro_rules! counters {
 counters! {
     /// Connections open now, with those that are still in their handshake or closing.
     connections_now,
+    /// Of them those that we opened to other servers, or are opening.
+    outgoing_now,
     /// Connections that lag behind the publications now.
     lagging_now,
     /// Publications retained for connections that lag now.
@@ -57,6 +59,10 @@ counters! {
     accepted,
     /// WebSocket handshakes completed.
     upgraded,
+    /// Connections to other servers that became WebSockets.
+    connected,
+    /// Connections to other servers that did not.
+    connect_failures,
     /// Requests answered with HTTP by the application.
     answered,
     /// Requests and connections refused by the engine, for whatever reason.

@@ -186,29 +186,34 @@ fn cut_end(bytes: &[u8], taken: usize) -> usize {
     end.clamp(taken, bytes.len())
 }
 
-/// The length of the HTTP answer in front; of a 101, behind which frames follow, that of its head.
+/// The length of the HTTP answer in front; of a 101 and of a request of ours, behind which frames
+/// may follow, that of its head.
 fn http_len(bytes: &[u8]) -> usize {
-    if !bytes.starts_with(b"HTTP/") {
-        return 0;
-    }
-    if !bytes.starts_with(b"HTTP/1.1 101 ") {
-        return bytes.len();
+    let has_frames_behind = bytes.starts_with(b"HTTP/1.1 101 ") || bytes.starts_with(b"GET ");
+    if !has_frames_behind {
+        return if bytes.starts_with(b"HTTP/") { bytes.len() } else { 0 };
     }
     bytes.windows(4).position(|four| four == b"\r\n\r\n").map_or(bytes.len(), |at| at + 4)
 }
 
-/// The length of the frame in front, which is ours and so not masked (RFC 6455 §5.2).
+/// The length of the frame in front, which is ours and whole; to a server it is masked
+/// (RFC 6455 §5.2).
 fn frame_len(bytes: &[u8]) -> usize {
-    match *bytes {
-        [_, 126, high, low, ..] => 4 + usize::from(u16::from_be_bytes([high, low])),
-        [_, 127, a, b, c, d, e, f, g, h, ..] => {
+    let [_, second, ..] = *bytes else { return bytes.len() };
+    let mask = if second & MASKED == 0 { 0 } else { 4 };
+    let unmasked = match (second & !MASKED, bytes) {
+        (126, &[_, _, high, low, ..]) => 4 + usize::from(u16::from_be_bytes([high, low])),
+        (127, &[_, _, a, b, c, d, e, f, g, h, ..]) => {
             let payload = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
             usize::try_from(payload).unwrap_or(usize::MAX).saturating_add(10)
         }
-        [_, short, ..] => 2 + usize::from(short),
-        _ => bytes.len(),
-    }
+        (short, _) => 2 + usize::from(short),
+    };
+    unmasked.saturating_add(mask)
 }
+
+/// In the second byte of a frame: the payload is masked, and the key is in front of it.
+const MASKED: u8 = 0x80;
 
 #[cfg(test)]
 mod tests {

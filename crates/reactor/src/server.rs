@@ -1,7 +1,7 @@
 //! A server: its listeners, its shards' threads, and what others hold of it.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -27,7 +27,8 @@ use crate::shard::Shard;
 /// topics and sets their retained values.
 #[derive(Debug)]
 pub struct Bound {
-    address: SocketAddr,
+    /// None: it listens nowhere, and is a client's.
+    address: Option<SocketAddr>,
     backends: Vec<Epoll>,
     hub: Arc<Hub>,
     pin: bool,
@@ -48,7 +49,8 @@ pub struct ShardStart {
 
 /// A server that runs. Dropping it shuts it down and waits.
 pub struct Server {
-    address: SocketAddr,
+    /// None: it listens nowhere, and is a client's.
+    address: Option<SocketAddr>,
     hub: Arc<Hub>,
     shared: Vec<Arc<Shared>>,
     threads: Vec<JoinHandle<Result<(), ShardFailed>>>,
@@ -70,34 +72,19 @@ impl Server {
     /// # Errors
     /// [`StartError`] when the address cannot be listened on or the back end cannot run.
     pub fn bind(config: &Config) -> Result<Bound, StartError> {
-        if config.backend == BackendChoice::IoUring {
-            let reason = "this version has none; use epoll or auto".to_owned();
-            return Err(StartError::Backend { name: "io_uring", reason });
-        }
         let listeners = listener::listen(config.listen, config.shard_count())
             .map_err(|source| StartError::Listen { address: config.listen, source })?;
         let address = listeners[0]
             .local_addr()
             .map_err(|source| StartError::Listen { address: config.listen, source })?;
-        let mut backends = Vec::with_capacity(listeners.len());
-        let mut mailboxes = Vec::with_capacity(listeners.len());
-        for listener in listeners {
-            let (backend, waker) = Epoll::new(listener).map_err(|error| StartError::Backend {
-                name: "epoll",
-                reason: error.to_string(),
-            })?;
-            backends.push(backend);
-            mailboxes.push(Mailbox::new(config.limits.mailbox_letters_max, Box::new(waker)));
-        }
-        let admission = Admission::new(&config.limits, config.origins.clone());
-        let hub = Arc::new(Hub::new(mailboxes.into(), admission));
-        Ok(Bound { address, backends, hub, pin: config.pin, limits: config.limits })
+        let listeners = listeners.into_iter().map(Some);
+        Bound::new(config, Some(address), listeners)
     }
 
     /// The address that is listened on, with the port that was chosen.
     #[must_use]
     pub const fn local_addr(&self) -> SocketAddr {
-        self.address
+        self.address.expect("what listens nowhere is not given out")
     }
 
     /// A handle that publishes from any thread.
@@ -124,6 +111,11 @@ impl Server {
     /// [`ShardFailed`] for the first shard that ended although it was not asked to.
     pub fn join(mut self) -> Result<(), ShardFailed> {
         self.join_threads()
+    }
+
+    /// What all shards share.
+    pub(crate) const fn hub(&self) -> &Arc<Hub> {
+        &self.hub
     }
 
     fn join_threads(&mut self) -> Result<(), ShardFailed> {
@@ -178,11 +170,41 @@ impl Handle {
     }
 }
 
+/// Shards as `config` says, but one where it says 0, without a door.
+pub(crate) fn without_listener(config: &Config) -> Result<Bound, StartError> {
+    let count = if config.shards == 0 { 1 } else { config.shard_count() };
+    Bound::new(config, None, (0..count).map(|_| None))
+}
+
 impl Bound {
+    fn new(
+        config: &Config,
+        address: Option<SocketAddr>,
+        listeners: impl Iterator<Item = Option<TcpListener>>,
+    ) -> Result<Self, StartError> {
+        if config.backend == BackendChoice::IoUring {
+            let reason = "this version has none; use epoll or auto".to_owned();
+            return Err(StartError::Backend { name: "io_uring", reason });
+        }
+        let mut backends = Vec::new();
+        let mut mailboxes = Vec::new();
+        for listener in listeners {
+            let (backend, waker) = Epoll::new(listener).map_err(|error| StartError::Backend {
+                name: "epoll",
+                reason: error.to_string(),
+            })?;
+            backends.push(backend);
+            mailboxes.push(Mailbox::new(config.limits.mailbox_letters_max, Box::new(waker)));
+        }
+        let admission = Admission::new(&config.limits, config.origins.clone());
+        let hub = Arc::new(Hub::new(mailboxes.into(), admission));
+        Ok(Self { address, backends, hub, pin: config.pin, limits: config.limits })
+    }
+
     /// The address that is listened on, with the port that was chosen.
     #[must_use]
     pub const fn local_addr(&self) -> SocketAddr {
-        self.address
+        self.address.expect("what listens nowhere is not given out")
     }
 
     /// How many shards there will be.
@@ -236,7 +258,10 @@ impl Bound {
             let thread = thread.spawn(supervised).map_err(StartError::Thread)?;
             server.threads.push(thread);
         }
-        info!(address = %self.address, shards = count, backend = "epoll", "serving");
+        match self.address {
+            Some(address) => info!(%address, shards = count, backend = "epoll", "serving"),
+            None => info!(shards = count, backend = "epoll", "listening nowhere"),
+        }
         Ok(server)
     }
 }

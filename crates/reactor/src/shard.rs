@@ -5,6 +5,7 @@
 
 mod closing;
 mod deadlines;
+mod dialing;
 mod flush;
 mod messages;
 mod opening;
@@ -13,13 +14,18 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tickwire_protocol::CloseCode;
+use tickwire_protocol::{CloseCode, Role};
+
+pub(crate) use self::dialing::Attempt;
 
 use self::closing::{abandon, close, ended, finish, lagged};
+use self::dialing::{connected, fail};
 use self::messages::{call, close_if_asked, received};
 use self::opening::accepted;
 use crate::clock::Tick;
 use crate::connection::{Inbound, Stage};
+use crate::connector::Connector;
+use crate::error::ConnectError;
 use crate::handler::Handler;
 use crate::hub::Hub;
 use crate::io::{Backend, Completion, Key};
@@ -27,6 +33,7 @@ use crate::limits::Limits;
 use crate::local::Local;
 use crate::mailbox::Mail;
 use crate::metrics::Shared;
+use crate::random::Random;
 
 /// The loop of one core.
 pub(crate) struct Shard<H: Handler, B> {
@@ -51,11 +58,15 @@ impl<H: Handler, B: Backend> Shard<H, B> {
         shared: Arc<Shared>,
     ) -> Self {
         let start = backend.now();
+        let random = Random::new(backend.random());
+        let mut handler = handler;
+        let mut local = Local::new(index, hub, limits, start, random);
+        handler.start(&mut Connector::new(&mut local));
         Self {
             backend,
             handler,
             inbound: Vec::new(),
-            local: Local::new(index, hub, limits, start),
+            local,
             flush: flush::Scratch::default(),
             fired: Vec::new(),
             shared,
@@ -73,7 +84,8 @@ impl<H: Handler, B: Backend> Shard<H, B> {
 
     /// Whether a shutdown is complete.
     pub(crate) fn is_over(&self) -> bool {
-        self.shutdown.is_some() && self.local.counters.connections_now == 0
+        let local = &self.local;
+        self.shutdown.is_some() && local.counters.connections_now == 0 && local.wishes.is_empty()
     }
 
     /// One pass of the loop, waiting for at most `patience`.
@@ -82,6 +94,7 @@ impl<H: Handler, B: Backend> Shard<H, B> {
         self.completions();
         self.mailbox();
         self.deadlines();
+        self.dial();
         self.flush();
         self.report();
         Ok(())
@@ -95,7 +108,10 @@ impl<H: Handler, B: Backend> Shard<H, B> {
             (Some(due), Some(patience)) => Some(due.min(patience)),
             (one, other) => one.or(other),
         };
-        let busy = !local.writable.is_empty() || !mailbox.fall_asleep();
+        let busy = !local.writable.is_empty()
+            || local.is_dialing()
+            || self.shutdown.is_some() && !local.wishes.is_empty()
+            || !mailbox.fall_asleep();
         if busy {
             timeout = Some(Duration::ZERO);
         }
@@ -114,10 +130,14 @@ impl<H: Handler, B: Backend> Shard<H, B> {
                 Completion::Accepted { key, peer } => {
                     accepted(local, &mut self.inbound, key, peer);
                 }
+                Completion::Connected { key } => connected(local, &mut self.inbound, key),
                 Completion::Received { key, bytes } => {
                     received(local, handler, &mut self.inbound, key, bytes);
                 }
                 Completion::Writable { key } => local.writable.push(key),
+                Completion::Ended { key, error: Some(error) } if local.is_connecting(key) => {
+                    fail(local, key, ConnectError::Socket(error));
+                }
                 Completion::Ended { key, error } => {
                     ended(local, handler, key, error.is_some());
                 }
@@ -149,7 +169,7 @@ impl<H: Handler, B: Backend> Shard<H, B> {
             }
             Mail::Send { key, frame } => {
                 local.counters.sent_messages += 1;
-                local.send(key, |out| out.extend_from_slice(&frame));
+                local.send_frame(key, &frame);
                 close_if_asked(local, handler, &mut self.inbound, key);
             }
             Mail::Close { key, code, reason } => {
@@ -163,6 +183,10 @@ impl<H: Handler, B: Backend> Shard<H, B> {
                         lagged(local, handler, &mut self.inbound, key);
                     }
                 }
+            }
+            Mail::Connect { destination, state } => {
+                let state = state.downcast().expect("a client's state is its handler's");
+                local.connect_after(Duration::ZERO, *destination, *state);
             }
             Mail::Shutdown => self.begin_shutdown(),
         }
@@ -180,18 +204,26 @@ impl<H: Handler, B: Backend> Shard<H, B> {
         let deadline = local.tick.after(timeout);
         self.shutdown = Some(deadline);
         // So that the loop does not sleep past it.
-        local.wheel.arm(Key { slot: u32::MAX, generation: 0 }, deadline);
+        local.wheel.arm(Key::NOBODY, deadline);
         for slot in 0..local.links.len() {
             let slot = u32::try_from(slot).expect("slots are 32 bits");
             let key = local.links[slot as usize].key(slot);
             match local.links[slot as usize].stage {
                 Stage::Open => {
                     call(local, handler, key, |handler, context| handler.shutdown(context));
-                    let reason = "the server shuts down";
+                    let reason = match local.links[slot as usize].role {
+                        Role::Server => "the server shuts down",
+                        Role::Client => "the client shuts down",
+                    };
                     close(local, handler, &mut self.inbound, key, CloseCode::GOING_AWAY, reason);
                 }
                 Stage::Handshake => finish(local, key, Stage::Ending),
-                Stage::Vacant | Stage::Closing | Stage::Finishing | Stage::Ending => {}
+                Stage::Connecting => fail(local, key, ConnectError::ShuttingDown),
+                Stage::Vacant
+                | Stage::Closing
+                | Stage::Parting
+                | Stage::Finishing
+                | Stage::Ending => {}
             }
         }
     }

@@ -16,13 +16,16 @@ use std::time::Duration;
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
+use rustix::rand::{GetRandomFlags, getrandom};
 use slab::Slab;
+use socket2::SockRef;
 use tracing::warn;
 
-use super::{Backend, Completion, Key, Outgoing, Sent};
+use super::{Backend, Completion, Key, Outgoing, RandomSource, Sent};
 use crate::clock::Timestamp;
+use crate::listener;
 
-/// One epoll instance, its listener and the sockets that were accepted from it.
+/// One epoll instance, its listener if it has one, and its sockets, accepted or connected.
 #[derive(Debug)]
 pub(crate) struct Epoll {
     poll: Poll,
@@ -43,6 +46,8 @@ pub(crate) struct Epoll {
 struct Socket {
     stream: TcpStream,
     generation: u32,
+    /// Ours, and it has not come about yet.
+    connecting: bool,
     /// An earlier send was not taken whole.
     blocked: bool,
     /// The shard does not want to receive now.
@@ -57,6 +62,7 @@ struct Socket {
 #[derive(Clone, Copy, Debug)]
 enum Ready {
     Listener,
+    Connecting(Key),
     Writable(Key),
     Readable(Key),
 }
@@ -79,16 +85,19 @@ impl Epoll {
     const LISTENER: Token = Token(usize::MAX);
     const WAKER: Token = Token(usize::MAX - 1);
 
-    /// Takes over a listening socket, and gives the waker that other threads end its waits with.
-    pub(crate) fn new(listener: std::net::TcpListener) -> io::Result<(Self, Waker)> {
+    /// Takes over a listening socket, if there is one, and gives the waker that other threads end its
+    /// waits with.
+    pub(crate) fn new(listener: Option<std::net::TcpListener>) -> io::Result<(Self, Waker)> {
         let poll = Poll::new()?;
-        let mut listener = TcpListener::from_std(listener);
-        poll.registry().register(&mut listener, Self::LISTENER, Interest::READABLE)?;
+        let mut listener = listener.map(TcpListener::from_std);
+        if let Some(listener) = &mut listener {
+            poll.registry().register(listener, Self::LISTENER, Interest::READABLE)?;
+        }
         let waker = Waker::new(poll.registry(), Self::WAKER)?;
         let epoll = Self {
             poll,
             events: Events::with_capacity(Self::EVENTS_MAX),
-            listener: Some(listener),
+            listener,
             sockets: Slab::new(),
             generation: 0,
             ready: VecDeque::with_capacity(Self::EVENTS_MAX),
@@ -114,7 +123,7 @@ impl Epoll {
             }
             self.accepts_left -= 1;
             match listener.accept() {
-                Ok((stream, peer)) => match self.adopt(stream) {
+                Ok((stream, peer)) => match self.adopt(stream, false) {
                     Ok(key) => return Some((key, peer)),
                     Err(error) => warn!(%peer, %error, "an accepted connection is dropped"),
                 },
@@ -135,28 +144,53 @@ impl Epoll {
         }
     }
 
-    fn adopt(&mut self, mut stream: TcpStream) -> io::Result<Key> {
+    fn adopt(&mut self, mut stream: TcpStream, connecting: bool) -> io::Result<Key> {
         let entry = self.sockets.vacant_entry();
         let slot = u32::try_from(entry.key()).map_err(|_| io::Error::other("too many sockets"))?;
         self.generation = self.generation.wrapping_add(1);
         let key = Key { slot, generation: self.generation };
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(&mut stream, token(key), interest)?;
-        entry.insert(Socket {
-            stream,
-            generation: key.generation,
-            blocked: false,
-            paused: false,
-            readable: false,
-            read_closed: false,
-        });
+        entry.insert(Socket::new(stream, key.generation, connecting));
         Ok(key)
+    }
+
+    /// Begins anew under the name of a connection that has not come about.
+    fn replace(&mut self, mut stream: TcpStream, key: Key) -> io::Result<Key> {
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if self.socket(key).is_none() {
+            return Err(ErrorKind::NotConnected.into());
+        }
+        self.poll.registry().register(&mut stream, token(key), interest)?;
+        // What epoll has told of the old socket finds a new one that is still connecting.
+        self.sockets[key.index()] = Socket::new(stream, key.generation, true);
+        Ok(key)
+    }
+
+    /// Looks whether a connection of ours has come about. `None`: not yet.
+    fn connecting(&mut self, key: Key) -> Option<io::Result<()>> {
+        let socket = self.socket(key).filter(|socket| socket.connecting)?;
+        if let Ok(Some(error)) | Err(error) = socket.stream.take_error() {
+            return Some(Err(error));
+        }
+        match socket.stream.peer_addr() {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::NotConnected => return None,
+            Err(error) => return Some(Err(error)),
+        }
+        socket.connecting = false;
+        // Bytes may have come with it, and their edge has been passed over.
+        self.ready.push_back(Ready::Readable(key));
+        Some(Ok(()))
     }
 
     /// Receives once. `None`: nothing was there.
     fn receive(&mut self, key: Key) -> Option<Received> {
         let socket =
             self.sockets.get_mut(key.index()).filter(|it| it.generation == key.generation)?;
+        if socket.connecting {
+            return None;
+        }
         if socket.paused {
             socket.readable = true;
             return None;
@@ -174,6 +208,20 @@ impl Epoll {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Some(Received::End(Some(error))),
             }
+        }
+    }
+}
+
+impl Socket {
+    const fn new(stream: TcpStream, generation: u32, connecting: bool) -> Self {
+        Self {
+            stream,
+            generation,
+            connecting,
+            blocked: false,
+            paused: false,
+            readable: false,
+            read_closed: false,
         }
     }
 }
@@ -218,6 +266,11 @@ impl Backend for Epoll {
                         return Some(Completion::Accepted { key, peer });
                     }
                 }
+                Ready::Connecting(key) => match self.connecting(key) {
+                    Some(Ok(())) => return Some(Completion::Connected { key }),
+                    Some(Err(error)) => return Some(Completion::Ended { key, error: Some(error) }),
+                    None => {}
+                },
                 Ready::Writable(key) => {
                     if let Some(socket) = self.socket(key)
                         && socket.blocked
@@ -237,6 +290,17 @@ impl Backend for Epoll {
             }
         }
         None
+    }
+
+    fn connect(&mut self, address: SocketAddr, again: Option<Key>) -> io::Result<Key> {
+        let stream = TcpStream::connect(address)?;
+        let socket = SockRef::from(&stream);
+        socket.set_tcp_nodelay(true)?;
+        socket.set_tcp_notsent_lowat(listener::UNSENT_IN_KERNEL_BYTES)?;
+        match again {
+            Some(key) => self.replace(stream, key),
+            None => self.adopt(stream, true),
+        }
     }
 
     fn send<'a>(&mut self, batch: impl Iterator<Item = Outgoing<'a>>, results: &mut Vec<Sent>) {
@@ -298,6 +362,23 @@ impl Backend for Epoll {
     fn now(&mut self) -> Timestamp {
         Timestamp::read()
     }
+
+    fn random(&mut self) -> RandomSource {
+        Box::new(random)
+    }
+}
+
+/// Fills `bytes` from the operating system.
+pub(crate) fn random(bytes: &mut [u8]) -> io::Result<()> {
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        match getrandom(&mut *rest, GetRandomFlags::empty()) {
+            Ok(count) => rest = &mut rest[count..],
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 fn send_once(mut stream: &TcpStream, outgoing: &Outgoing<'_>) -> io::Result<usize> {
@@ -320,6 +401,9 @@ fn note(event: &Event, sockets: &mut Slab<Socket>, ready: &mut VecDeque<Ready>) 
     let Some(socket) = sockets.get_mut(key.index()) else { return };
     if socket.generation != key.generation {
         return;
+    }
+    if socket.connecting {
+        return ready.push_back(Ready::Connecting(key));
     }
     socket.read_closed |= event.is_read_closed() || event.is_error();
     if event.is_writable() && socket.blocked {

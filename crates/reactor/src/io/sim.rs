@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use slab::Slab;
 
-use super::{Backend, Completion, Key, Outgoing, Sent};
+use super::{Backend, Completion, Key, Outgoing, RandomSource, Sent};
 use crate::admission::Admission;
 use crate::clock::Timestamp;
 use crate::config::Config;
@@ -101,6 +101,23 @@ impl<H: Handler> Simulation<H> {
     /// As [`Simulation::connect`], from this address.
     pub fn connect_from(&mut self, address: SocketAddr) -> Peer {
         self.world.borrow_mut().connect(address)
+    }
+
+    /// The next connection that the engine has begun to another server, and the address that it goes
+    /// to. It comes about with [`Simulation::accept`], fails with [`Simulation::refuse`], and until
+    /// then waits.
+    pub fn dialed(&mut self) -> Option<(Peer, SocketAddr)> {
+        self.world.borrow_mut().dialed.pop_front()
+    }
+
+    /// `peer`, which the engine has dialed, takes the connection. Its socket buffer holds 64 KB.
+    pub fn accept(&mut self, peer: Peer) {
+        self.world.borrow_mut().streams[peer.0].dialed = Dialed::Accepted;
+    }
+
+    /// `peer`, which the engine has dialed, refuses the connection.
+    pub fn refuse(&mut self, peer: Peer) {
+        self.world.borrow_mut().streams[peer.0].dialed = Dialed::Refused;
     }
 
     /// `peer` sends bytes.
@@ -219,12 +236,23 @@ const START: Timestamp = Timestamp::new(1_000_000_000, 1_700_000_000_000_000_000
 /// What all shards of a simulation share.
 struct World {
     now: Timestamp,
+    seed: u64,
     random: Random,
     streams: Vec<Stream>,
     /// Peers that were not accepted yet, by shard.
     queues: Vec<VecDeque<usize>>,
+    /// Connections that shards have begun and nobody has looked at yet.
+    dialed: VecDeque<(Peer, SocketAddr)>,
     /// Completions that were reported.
     events: u64,
+}
+
+/// How far a connection is that was begun by the engine.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Dialed {
+    Waiting,
+    Accepted,
+    Refused,
 }
 
 /// Both directions between one peer and the server.
@@ -237,21 +265,31 @@ struct Stream {
     reset: bool,
     server_ended: bool,
     closed: bool,
+    /// Accepted from the beginning where the peer was the one to connect.
+    dialed: Dialed,
 }
 
 impl World {
     fn new(seed: u64, shards: usize) -> Self {
         Self {
             now: START,
+            seed,
             random: Random(seed),
             streams: Vec::new(),
             queues: vec![VecDeque::new(); shards],
+            dialed: VecDeque::new(),
             events: 0,
         }
     }
 
     fn connect(&mut self, address: SocketAddr) -> Peer {
-        let peer = self.streams.len();
+        let Peer(peer) = self.stream(address, Dialed::Accepted);
+        let shard = self.random.below(self.queues.len());
+        self.queues[shard].push_back(peer);
+        Peer(peer)
+    }
+
+    fn stream(&mut self, address: SocketAddr, dialed: Dialed) -> Peer {
         self.streams.push(Stream {
             address,
             to_server: VecDeque::new(),
@@ -261,10 +299,9 @@ impl World {
             reset: false,
             server_ended: false,
             closed: false,
+            dialed,
         });
-        let shard = self.random.below(self.queues.len());
-        self.queues[shard].push_back(peer);
-        Peer(peer)
+        Peer(self.streams.len() - 1)
     }
 }
 
@@ -285,6 +322,8 @@ pub(crate) struct Sim {
 struct Socket {
     generation: u32,
     stream: usize,
+    /// Ours, and it has not come about yet.
+    connecting: bool,
     blocked: bool,
     paused: bool,
     /// The end of the peer's stream has been reported; there may still be room to send.
@@ -312,24 +351,36 @@ impl Sim {
             return None;
         }
         let stream = self.world.borrow_mut().queues[self.shard].pop_front()?;
+        let address = self.world.borrow().streams[stream].address;
+        Some((self.adopt(stream, false), address))
+    }
+
+    fn adopt(&mut self, stream: usize, connecting: bool) -> Key {
         self.generation += 1;
         let generation = self.generation;
-        let socket = Socket {
+        let socket = Socket::new(generation, stream, connecting);
+        let slot = u32::try_from(self.sockets.insert(socket)).expect("few sockets");
+        Key { slot, generation }
+    }
+}
+
+impl Socket {
+    const fn new(generation: u32, stream: usize, connecting: bool) -> Self {
+        Self {
             generation,
             stream,
+            connecting,
             blocked: false,
             paused: false,
             ended: false,
             broken: false,
-        };
-        let slot = u32::try_from(self.sockets.insert(socket)).expect("few sockets");
-        let address = self.world.borrow().streams[stream].address;
-        Some((Key { slot, generation }, address))
+        }
     }
 }
 
 /// What there is to report of one socket.
 enum Found {
+    Connected,
     Writable,
     Received,
     Ended(Option<io::Error>),
@@ -344,6 +395,15 @@ fn look(socket: &mut Socket, world: &mut World, buffer: &mut Vec<u8>) -> Option<
     if stream.reset {
         socket.broken = true;
         return Some(Found::Ended(Some(ErrorKind::ConnectionReset.into())));
+    }
+    if socket.connecting {
+        socket.connecting = stream.dialed == Dialed::Waiting;
+        socket.broken = stream.dialed == Dialed::Refused;
+        return match stream.dialed {
+            Dialed::Waiting => None,
+            Dialed::Accepted => Some(Found::Connected),
+            Dialed::Refused => Some(Found::Ended(Some(ErrorKind::ConnectionRefused.into()))),
+        };
     }
     if socket.blocked && stream.to_peer.len() < stream.window {
         socket.blocked = false;
@@ -390,12 +450,23 @@ impl Backend for Sim {
             let slot = u32::try_from(slot).expect("few sockets");
             let key = Key { slot, generation: socket.generation };
             return Some(match found {
+                Found::Connected => Completion::Connected { key },
                 Found::Writable => Completion::Writable { key },
                 Found::Received => Completion::Received { key, bytes: &mut self.buffer },
                 Found::Ended(error) => Completion::Ended { key, error },
             });
         }
         None
+    }
+
+    fn connect(&mut self, address: SocketAddr, again: Option<Key>) -> io::Result<Key> {
+        let peer = self.world.borrow_mut().stream(address, Dialed::Waiting);
+        self.world.borrow_mut().dialed.push_back((peer, address));
+        let Some(key) = again else { return Ok(self.adopt(peer.0, true)) };
+        let socket = self.socket(key).ok_or(ErrorKind::NotConnected)?;
+        let old = std::mem::replace(socket, Socket::new(key.generation, peer.0, true));
+        self.world.borrow_mut().streams[old.stream].closed = true;
+        Ok(key)
     }
 
     fn send<'a>(&mut self, batch: impl Iterator<Item = Outgoing<'a>>, results: &mut Vec<Sent>) {
@@ -456,6 +527,17 @@ impl Backend for Sim {
 
     fn now(&mut self) -> Timestamp {
         self.world.borrow().now
+    }
+
+    fn random(&mut self) -> RandomSource {
+        // Of its own, so that a mask more changes nothing of what the network does.
+        let mut random = Random(self.world.borrow().seed ^ self.shard as u64);
+        Box::new(move |bytes| {
+            for group in bytes.chunks_mut(8) {
+                group.copy_from_slice(&random.next().to_ne_bytes()[..group.len()]);
+            }
+            Ok(())
+        })
     }
 }
 

@@ -4,11 +4,13 @@
 //! that lags ([`lagged`]): each tells the handler once, through [`over`], and leaves the rest to the
 //! flush, which ends the socket when everything is sent.
 
-use tickwire_protocol::CloseCode;
+use tickwire_protocol::{CloseCode, Role};
 
-use super::messages::{call, close_if_asked, no_mask};
+use super::dialing::fail;
+use super::messages::{call, close_if_asked};
 use crate::clock::Tick;
 use crate::connection::{Inbound, Stage};
+use crate::error::ConnectError;
 use crate::handler::{Ended, Handler, Lagged};
 use crate::io::Key;
 use crate::local::Local;
@@ -31,7 +33,7 @@ pub(super) fn close<H: Handler>(
         // The peer has stopped reading: its Close must not wait behind messages.
         unsent.drop_data();
     }
-    local.control(key, |out| connection.close(code, reason, &mut no_mask, out));
+    local.control_masked(key, |mask, out| connection.close(code, reason, mask, out));
     over(local, handler, key, Ended::ByServer(code));
     local.links[key.index()].stage = Stage::Closing;
     local.set_deadline(key, local.limits.close_timeout);
@@ -64,6 +66,15 @@ pub(super) fn finish<S>(local: &mut Local<S>, key: Key, stage: Stage) {
     local.ending.push(key);
 }
 
+/// Both sides have said their last, or we do not listen any more: `stage` is what follows for a
+/// server. A client waits for the server to end the stream (RFC 6455 section 7.1.1).
+pub(super) fn part<S>(local: &mut Local<S>, key: Key, stage: Stage) {
+    match local.links[key.index()].role {
+        Role::Server => finish(local, key, stage),
+        Role::Client => finish(local, key, Stage::Parting),
+    }
+}
+
 /// The stream of the peer has ended, or the socket is broken.
 pub(super) fn ended<H: Handler>(
     local: &mut Local<H::State>,
@@ -74,6 +85,9 @@ pub(super) fn ended<H: Handler>(
     let Some(link) = local.link(key) else { return };
     if broken {
         link.unsent = None;
+    }
+    if link.stage == Stage::Connecting {
+        return fail(local, key, ConnectError::NoAnswer);
     }
     if matches!(link.stage, Stage::Open | Stage::Closing) {
         link.unsent = None;

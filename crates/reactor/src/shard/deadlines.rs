@@ -1,9 +1,10 @@
 //! What the wheel fires: the engine's deadlines of a connection, and the application's timer.
 
-use tickwire_protocol::{OpCode, Refusal, encode};
+use tickwire_protocol::Refusal;
 
 use super::Shard;
 use super::closing::{abandon, over};
+use super::dialing::timed_out;
 use super::messages::{call, close_if_asked};
 use super::opening::refuse;
 use crate::clock::Tick;
@@ -59,6 +60,7 @@ fn deadline<H: Handler>(
             inbound[key.index()] = Inbound::Discard;
             refuse(local, key, &Refusal::new(408, "the request did not come in time"));
         }
+        Stage::Connecting => timed_out(local, &inbound[key.index()], key),
         Stage::Open => {
             let ping_due = link.received.after(limits.ping_after);
             if ping_due > tick {
@@ -66,7 +68,7 @@ fn deadline<H: Handler>(
             } else if !link.pinged {
                 link.pinged = true;
                 link.deadline = tick.after(limits.pong_timeout);
-                local.control(key, |out| encode::frame(true, OpCode::Ping, None, &[], out));
+                local.ping(key, &[]);
             } else {
                 local.counters.lost += 1;
                 over(local, handler, key, Ended::Lost);
@@ -79,6 +81,6 @@ fn deadline<H: Handler>(
         {
             link.deadline = link.sent.after(limits.close_timeout);
         }
-        Stage::Closing | Stage::Finishing | Stage::Ending => abandon(local, key),
+        Stage::Closing | Stage::Parting | Stage::Finishing | Stage::Ending => abandon(local, key),
     }
 }

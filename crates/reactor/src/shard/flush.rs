@@ -5,6 +5,7 @@
 //! publications, a cursor. Connections that were behind are served when their socket has room.
 
 use tickwire_fanout::{Due, Settled};
+use tickwire_protocol::Role;
 
 use super::Shard;
 use super::closing::{ended, lagged};
@@ -233,7 +234,12 @@ impl<H: Handler, B: Backend> Shard<H, B> {
             match link.stage {
                 Stage::Ending => self.vacate(key),
                 Stage::Finishing => self.backend.finish(key),
-                Stage::Vacant | Stage::Handshake | Stage::Open | Stage::Closing => {}
+                Stage::Vacant
+                | Stage::Handshake
+                | Stage::Connecting
+                | Stage::Open
+                | Stage::Closing
+                | Stage::Parting => {}
             }
         }
         self.local.ending = ending;
@@ -243,9 +249,10 @@ impl<H: Handler, B: Backend> Shard<H, B> {
         self.backend.close(key);
         self.inbound[key.index()] = Inbound::Vacant;
         self.local.unsubscribe_all(key.slot);
+        let link = std::mem::replace(&mut self.local.links[key.index()], Link::vacant());
         let network = self.local.networks.get_mut(key.index()).and_then(Option::take);
-        self.local.hub.admission.leave(self.local.links[key.index()].place, network);
-        self.local.links[key.index()] = Link::vacant();
+        self.local.hub.admission.leave(link.place, network);
         self.local.counters.connections_now -= 1;
+        self.local.counters.outgoing_now -= u64::from(link.role == Role::Client);
     }
 }

@@ -8,7 +8,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use tickwire_protocol::{CloseCode, Event, Inflater};
 
-use super::closing::{close, finish, over};
+use super::closing::{close, over, part};
+use super::dialing::answered;
 use super::opening::request;
 use crate::connection::{Inbound, Stage};
 use crate::context::Context;
@@ -30,8 +31,10 @@ pub(super) fn received<H: Handler>(
     }
     local.heard(key);
     let mut bytes = bytes;
-    if let Inbound::Request { .. } = &inbound[key.index()] {
-        request(local, handler, &mut inbound[key.index()], key, &mut bytes);
+    match &mut inbound[key.index()] {
+        waiting @ Inbound::Request { .. } => request(local, handler, waiting, key, &mut bytes),
+        waiting @ Inbound::Outgoing(_) => answered(local, handler, waiting, key, &mut bytes),
+        Inbound::Vacant | Inbound::Open(_) | Inbound::Discard => {}
     }
     if let Inbound::Open(_) = &inbound[key.index()] {
         messages(local, handler, inbound, key, &mut bytes);
@@ -51,8 +54,8 @@ fn messages<H: Handler>(
     while let Inbound::Open(connection) = &mut inbound[key.index()] {
         let protocol = local.limits.protocol;
         let mut event = None;
-        local.control(key, |out| {
-            event = connection.receive(bytes, &protocol, &mut inflater, &mut no_mask, out);
+        local.control_masked(key, |mask, out| {
+            event = connection.receive(bytes, &protocol, &mut inflater, mask, out);
         });
         match event {
             None => return,
@@ -66,7 +69,7 @@ fn messages<H: Handler>(
                 local.counters.closed += 1;
                 nothing_behind_close(local, key);
                 over(local, handler, key, Ended::ByPeer(code));
-                finish(local, key, Stage::Ending);
+                part(local, key, Stage::Ending);
                 inbound[key.index()] = Inbound::Discard;
             }
             Some(Event::Failed(error)) => {
@@ -74,7 +77,7 @@ fn messages<H: Handler>(
                 nothing_behind_close(local, key);
                 let code = error.close_code();
                 over(local, handler, key, Ended::ByServer(code));
-                finish(local, key, Stage::Finishing);
+                part(local, key, Stage::Finishing);
                 inbound[key.index()] = Inbound::Discard;
             }
         }
@@ -90,11 +93,6 @@ fn nothing_behind_close<S>(local: &mut Local<S>, key: Key) {
     {
         unsent.drop_data();
     }
-}
-
-/// A server's frames are not masked (RFC 6455 §5.1), so the protocol never asks.
-pub(super) fn no_mask() -> [u8; 4] {
-    [0; 4]
 }
 
 /// Calls the handler for a connection. If it panics, the connection is to be closed with 1011.

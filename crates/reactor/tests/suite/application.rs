@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tickwire_protocol::{CloseCode, Message, Request};
+use tickwire_protocol::{Accepted, CloseCode, Message, Request};
 use tickwire_reactor::{
-    Answer, ConnectionId, Context, Ended, Handler, Lagged, Limits, Publisher, Response, ShardStart,
+    Answer, ConnectionId, Connector, Context, Destination, Ended, Handler, Lagged, Limits,
+    Publisher, Response, ShardStart, Unconnected,
 };
 
 /// One shard's share of the application.
@@ -31,6 +32,30 @@ pub(crate) enum Mode {
     Panic(&'static str),
     /// After the end it tries everything that it must not.
     Undead,
+    /// A connection of ours that is tried again after a second when it fails.
+    Again,
+}
+
+impl Mode {
+    /// That which a path asks for, if it is one of a WebSocket.
+    fn of(path: &str) -> Option<Self> {
+        Some(match path {
+            "/echo" => Self::Echo,
+            "/script" => Self::Script,
+            "/skip" => Self::Skip,
+            "/undead" => Self::Undead,
+            "/again" => Self::Again,
+            "/close-by-timer" => Self::CloseByTimer,
+            "/panic/open" => Self::Panic("open"),
+            "/panic/message" => Self::Panic("message"),
+            "/panic/timer" => Self::Panic("timer"),
+            "/panic/lagged" => Self::Panic("lagged"),
+            "/panic/shutdown" => Self::Panic("shutdown"),
+            "/panic/close" => Self::Panic("close"),
+            "/panic/connect-failed" => Self::Panic("connect_failed"),
+            _ => return None,
+        })
+    }
 }
 
 /// Something that happened to a connection.
@@ -58,11 +83,15 @@ impl Entry {
 
 /// What happened, in the order of each shard.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Journal(Arc<Mutex<Vec<Entry>>>);
+pub(crate) struct Journal {
+    entries: Arc<Mutex<Vec<Entry>>>,
+    /// Of connections of ours: what was agreed on, or why there is none.
+    outgoing: Arc<Mutex<Vec<String>>>,
+}
 
 impl Journal {
     pub(crate) fn entries(&self) -> Vec<Entry> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// In the order of opening.
@@ -81,8 +110,17 @@ impl Journal {
         self.entries().into_iter().filter_map(closed).collect()
     }
 
+    /// What has become of each connection that the engine was to open, in this order.
+    pub(crate) fn outgoing(&self) -> Vec<String> {
+        self.outgoing.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn write(&self, entry: Entry) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
+    }
+
+    fn write_outgoing(&self, line: String) {
+        self.outgoing.lock().unwrap_or_else(PoisonError::into_inner).push(line);
     }
 }
 
@@ -134,9 +172,27 @@ impl Application {
                 let told = connection.publish_to_others(&topic, kind, payload.as_bytes());
                 connection.send_text(&format!("told {told:?}"));
             }
+            ("connect", addresses, target) => {
+                let mode = Mode::of(target).unwrap_or(Mode::Script);
+                connection.connect(destination(addresses, target), mode);
+            }
             (echo, ..) => connection.send_text(echo),
         }
     }
+}
+
+/// Where the words of a message want to connect to: addresses with commas between, and a target.
+fn destination(addresses: &str, target: &str) -> Destination {
+    let addresses = addresses.split(',').filter(|it| !it.is_empty());
+    let addresses: Vec<SocketAddr> = addresses.map(|it| it.parse().expect("an address")).collect();
+    let first = addresses.first().copied().unwrap_or_else(|| ([127, 0, 0, 1], 80).into());
+    let mut destination = Destination::new(first, target)
+        .with_host("server.example.com")
+        .with_protocol("chat")
+        .with_protocol("superchat")
+        .with_header("X-Feed", "gold");
+    destination.addresses = addresses;
+    destination
 }
 
 /// A text of `bytes` bytes, or as many as it takes, that begins with a number.
@@ -151,27 +207,18 @@ impl Handler for Application {
     type State = Mode;
 
     fn request(&mut self, request: &Request<'_>, _peer: SocketAddr) -> Answer<Mode> {
-        let state = match request.path() {
-            "/echo" => Mode::Echo,
-            "/script" => Mode::Script,
-            "/skip" => Mode::Skip,
-            "/undead" => Mode::Undead,
-            "/close-by-timer" => Mode::CloseByTimer,
-            "/panic/open" => Mode::Panic("open"),
-            "/panic/message" => Mode::Panic("message"),
-            "/panic/timer" => Mode::Panic("timer"),
-            "/panic/lagged" => Mode::Panic("lagged"),
-            "/panic/shutdown" => Mode::Panic("shutdown"),
-            "/panic/close" => Mode::Panic("close"),
+        if let Some(state) = Mode::of(request.path()) {
+            let protocol = request.choose_protocol(&["superchat"]);
+            return Answer::upgrade(state).with_protocol(protocol);
+        }
+        Answer::Http(match request.path() {
             "/panic/request" => panic!("asked for"),
-            "/page" => return Answer::Http(Response::text(200, "a page")),
-            "/page-of-100-kilobytes" => {
-                return Answer::Http(Response::text(200, numbered(0, 100_000)));
-            }
-            "/long-page" => return Answer::Http(Response::text(200, numbered(0, 4_000_000))),
+            "/page" => Response::text(200, "a page"),
+            "/page-of-100-kilobytes" => Response::text(200, numbered(0, 100_000)),
+            "/long-page" => Response::text(200, numbered(0, 4_000_000)),
             "/header-that-ends-its-line" => {
                 let page = Response::text(200, "a page");
-                return Answer::Http(page.with_header("X-Line", "one\r\nX-Two: two".to_owned()));
+                page.with_header("X-Line", "one\r\nX-Two: two".to_owned())
             }
             "/with-cookie" => {
                 return Answer::upgrade(Mode::Echo).with_header("Set-Cookie", "a=1".into());
@@ -186,9 +233,8 @@ impl Handler for Application {
             "/protocol-not-offered" => {
                 return Answer::upgrade(Mode::Echo).with_protocol("chess");
             }
-            _ => return Answer::Http(Response::not_found()),
-        };
-        Answer::upgrade(state).with_protocol(request.choose_protocol(&["superchat"]))
+            _ => Response::not_found(),
+        })
     }
 
     fn open(&mut self, connection: &mut Context<'_, Mode>) {
@@ -198,6 +244,25 @@ impl Handler for Application {
             Mode::CloseByTimer => connection.set_timer(Limits::default().ping_after),
             Mode::Panic("timer") => connection.set_timer(Duration::from_millis(1)),
             Mode::Panic("lagged") => drop(connection.subscribe(&self.publisher.topic("lagging"))),
+            _ => {}
+        }
+    }
+
+    fn connected(&mut self, connection: &mut Context<'_, Mode>, accepted: &Accepted) {
+        self.journal.write_outgoing(format!("connected {:?}", accepted.protocol));
+        self.open(connection);
+    }
+
+    fn connect_failed(
+        &mut self,
+        connector: &mut Connector<'_, Mode>,
+        unconnected: Unconnected<Mode>,
+    ) {
+        self.journal.write_outgoing(format!("{:?}", unconnected.error));
+        let Unconnected { destination, state, .. } = unconnected;
+        match state {
+            Mode::Panic("connect_failed") => panic!("asked for"),
+            Mode::Again => connector.connect_after(Duration::from_secs(1), destination, state),
             _ => {}
         }
     }

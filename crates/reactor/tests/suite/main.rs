@@ -11,11 +11,13 @@
 
 mod admission;
 mod application;
+mod client;
 mod closing;
 mod deadlines;
 mod handshake;
 mod lifecycle;
 mod messages;
+mod outgoing;
 mod panics;
 mod publishing;
 mod session;

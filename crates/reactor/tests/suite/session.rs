@@ -44,6 +44,12 @@ impl<W: World> Session<W> {
         self.adopt(peer)
     }
 
+    /// Takes the engine's next connection to the far server, which the peer is from now on.
+    pub(crate) fn pick_up(&mut self) -> Peer {
+        let peer = self.world.pick_up();
+        self.adopt(peer)
+    }
+
     pub(crate) fn connect_narrow(&mut self) -> Peer {
         let peer = self.world.connect_narrow();
         self.adopt(peer)
@@ -115,6 +121,11 @@ impl<W: World> Session<W> {
     /// The next frame.
     pub(crate) fn frame(&mut self, peer: Peer) -> Frame {
         self.take(peer, wire::take_frame)
+    }
+
+    /// The next frame that the engine sends as a client, and the key that it was masked with.
+    pub(crate) fn masked_frame(&mut self, peer: Peer) -> (Frame, [u8; 4]) {
+        self.take(peer, wire::take_masked_frame)
     }
 
     /// The next frame, which must be a text message.

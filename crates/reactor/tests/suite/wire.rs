@@ -105,6 +105,36 @@ pub(crate) fn take_frame(bytes: &mut Vec<u8>) -> Option<Frame> {
     Some(Frame { first, payload })
 }
 
+/// Takes the first frame off `bytes`, once it is whole, and the key that it was masked with.
+///
+/// # Panics
+/// If it is not one that a client may send.
+pub(crate) fn take_masked_frame(bytes: &mut Vec<u8>) -> Option<(Frame, [u8; 4])> {
+    let [_, second, ..] = **bytes else { return None };
+    assert_eq!(second & 0x80, 0x80, "a client masks (RFC 6455 section 5.1)");
+    let header_len = [2, 4, 10][usize::from(second >= 0xfe) + usize::from(second == 0xff)];
+    let key: [u8; 4] = bytes.get(header_len..header_len + 4)?.try_into().ok()?;
+    // As a server would have sent it; only the payload is to be unmasked then.
+    let mut unmasked = bytes.clone();
+    unmasked.drain(header_len..header_len + 4);
+    unmasked[1] &= 0x7f;
+    let mut frame = take_frame(&mut unmasked)?;
+    *bytes = unmasked;
+    for (byte, key) in frame.payload.iter_mut().zip(key.iter().cycle()) {
+        *byte ^= key;
+    }
+    Some((frame, key))
+}
+
+/// A frame as a server sends it: with the shortest form of its length.
+pub(crate) fn unmasked(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = header(first, payload.len() as u64);
+    bytes.truncate(bytes.len() - KEY.len());
+    bytes[1] &= 0x7f;
+    bytes.extend(payload);
+    bytes
+}
+
 /// Takes the head of an HTTP answer off `bytes`, once it is whole.
 pub(crate) fn take_head(bytes: &mut Vec<u8>) -> Option<String> {
     let end = bytes.windows(4).position(|four| four == b"\r\n\r\n")? + 4;

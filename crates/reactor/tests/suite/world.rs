@@ -8,7 +8,7 @@
 pub(crate) mod loopback;
 pub(crate) mod simulated;
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use tickwire_reactor::{Config, Counters, Limits, Publisher};
@@ -90,6 +90,15 @@ pub(crate) trait World {
 
     /// A new peer connects whose socket holds a few kilobytes only.
     fn connect_narrow(&mut self) -> Peer;
+
+    /// The address of a server that the engine can connect to: a peer, once it has picked up.
+    fn far(&mut self) -> SocketAddr;
+
+    /// An address where nobody takes connections.
+    fn nobody(&mut self) -> SocketAddr;
+
+    /// Waits for the engine's next connection to [`World::far`], and takes it.
+    fn pick_up(&mut self) -> Peer;
 
     /// `peer` sends bytes, all of them; they arrive when the peer or another next waits.
     fn send(&mut self, peer: Peer, bytes: &[u8]);

@@ -1,7 +1,7 @@
 //! The world of real sockets: a server on this machine, clients that block with a time-out.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
@@ -21,6 +21,8 @@ pub(crate) struct Sockets {
     handle: Handle,
     publisher: Publisher,
     journal: Journal,
+    /// Where the engine's own connections arrive.
+    far: Option<TcpListener>,
     /// By peer; none where it was reset.
     streams: Vec<Option<TcpStream>>,
     /// What a peer could not push; by peer.
@@ -49,6 +51,7 @@ impl Place for Loopback {
             handle,
             publisher,
             journal,
+            far: None,
             streams: Vec::new(),
             waiting: Vec::new(),
             server: Some(server),
@@ -94,6 +97,26 @@ impl World for Sockets {
         socket.set_send_buffer_size(4 * 1024).expect("a size");
         socket.connect(&self.address.into()).expect("the server listens");
         self.adopt(socket.into())
+    }
+
+    fn far(&mut self) -> SocketAddr {
+        let far = self.far.get_or_insert_with(|| {
+            let far = TcpListener::bind(("127.0.0.1", 0)).expect("a port of this machine");
+            SockRef::from(&far).set_read_timeout(Some(PATIENCE)).expect("not zero");
+            far
+        });
+        far.local_addr().expect("it is bound")
+    }
+
+    fn nobody(&mut self) -> SocketAddr {
+        let gone = TcpListener::bind(("127.0.0.1", 0)).expect("a port of this machine");
+        gone.local_addr().expect("it is bound")
+    }
+
+    fn pick_up(&mut self) -> Peer {
+        let far = self.far.as_ref().expect("its address was asked for");
+        let (stream, _) = far.accept().expect("the engine connects");
+        self.adopt(stream)
     }
 
     fn send(&mut self, peer: Peer, bytes: &[u8]) {

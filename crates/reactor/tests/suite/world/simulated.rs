@@ -1,6 +1,7 @@
 //! The simulated world: one thread, virtual time, a network that cuts everything anywhere.
 
-use std::net::Ipv4Addr;
+use std::collections::VecDeque;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
 use tickwire_reactor::io::sim::{self, Simulation};
@@ -24,6 +25,17 @@ pub(crate) struct Simulated {
     journal: Journal,
     peers: Vec<sim::Peer>,
     reset: Vec<bool>,
+    /// Connections of the engine to [`FAR`] that nobody has picked up.
+    calls: VecDeque<sim::Peer>,
+}
+
+/// Where somebody takes connections, where nobody does, and where nobody even says so.
+const FAR: SocketAddr = address(1);
+const NOBODY: SocketAddr = address(2);
+const DEAF: SocketAddr = address(3);
+
+const fn address(port: u16) -> SocketAddr {
+    SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), port))
 }
 
 /// Runs a case for several seeds; if it fails, says for which.
@@ -54,16 +66,40 @@ impl Place for Seed {
         let simulation = Simulation::with_config(self.0, &setup.config(), |shard| {
             Application::new(&shard, journal.clone())
         });
-        Simulated { simulation, journal, peers: Vec::new(), reset: Vec::new() }
+        Simulated {
+            simulation,
+            journal,
+            peers: Vec::new(),
+            reset: Vec::new(),
+            calls: VecDeque::new(),
+        }
     }
 }
 
 impl Simulated {
+    /// An address that never answers.
+    pub(crate) const fn deaf(&self) -> SocketAddr {
+        DEAF
+    }
+
+    /// Lets happen what can.
+    pub(crate) fn settle(&mut self) {
+        self.simulation.settle();
+        while let Some((peer, address)) = self.simulation.dialed() {
+            match address {
+                NOBODY => self.simulation.refuse(peer),
+                FAR => self.calls.push_back(peer),
+                _ => {}
+            }
+            self.simulation.settle();
+        }
+    }
+
     /// Lets time pass in which nobody says anything.
     pub(crate) fn advance(&mut self, duration: Duration) {
-        self.simulation.settle();
+        self.settle();
         self.simulation.advance(duration);
-        self.simulation.settle();
+        self.settle();
     }
 
     /// How many bytes the peer may leave unread.
@@ -73,7 +109,7 @@ impl Simulated {
 
     /// What has arrived at the peer by now, perhaps nothing.
     pub(crate) fn arrived(&mut self, peer: Peer) -> Vec<u8> {
-        self.simulation.settle();
+        self.settle();
         self.simulation.receive(self.peers[peer.0])
     }
 
@@ -100,6 +136,24 @@ impl World for Simulated {
         peer
     }
 
+    fn far(&mut self) -> SocketAddr {
+        FAR
+    }
+
+    fn nobody(&mut self) -> SocketAddr {
+        NOBODY
+    }
+
+    fn pick_up(&mut self) -> Peer {
+        self.settle();
+        let peer = self.calls.pop_front().expect("the engine has connected");
+        self.simulation.accept(peer);
+        self.settle();
+        self.peers.push(peer);
+        self.reset.push(false);
+        Peer(self.peers.len() - 1)
+    }
+
     fn send(&mut self, peer: Peer, bytes: &[u8]) {
         self.simulation.send(self.peers[peer.0], bytes);
     }
@@ -108,7 +162,7 @@ impl World for Simulated {
         // A simulated peer's own buffer has no end; what the server took of it is what counts.
         let before = self.counters().received_bytes;
         self.send(peer, bytes);
-        self.simulation.settle();
+        self.settle();
         let taken = self.counters().received_bytes - before;
         usize::try_from(taken).expect("a length")
     }
@@ -140,7 +194,7 @@ impl World for Simulated {
     }
 
     fn until(&mut self, what: &str, mut done: impl FnMut(&Self) -> bool) {
-        self.simulation.settle();
+        self.settle();
         assert!(done(self), "it will never be that {what}: {:?}", self.counters());
     }
 

@@ -1,0 +1,69 @@
+//! What a handler may do outside of a connection: open connections to other servers.
+//!
+//! A [`Connector`] is lent where no connection is at hand, before the first turn and when a
+//! connection could not be opened. It only notes what is wanted; the shard opens the sockets when
+//! the turn has come so far (`shard/dialing.rs`).
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::destination::Destination;
+use crate::error::ConnectError;
+use crate::local::Local;
+
+/// The means of a shard to open connections, lent to a [`Handler`](crate::Handler) for one call.
+pub struct Connector<'a, S> {
+    local: &'a mut Local<S>,
+}
+
+impl<S> fmt::Debug for Connector<'_, S> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Connector").field("shard", &self.local.shard).finish()
+    }
+}
+
+impl<'a, S> Connector<'a, S> {
+    pub(crate) const fn new(local: &'a mut Local<S>) -> Self {
+        Self { local }
+    }
+
+    /// Opens a connection to another server, on this shard.
+    ///
+    /// Exactly one of two calls follows: [`Handler::connected`](crate::Handler::connected) with the
+    /// open WebSocket, whose state `state` is, or
+    /// [`Handler::connect_failed`](crate::Handler::connect_failed) with both arguments back.
+    pub fn connect(&mut self, destination: Destination, state: S) {
+        self.connect_after(Duration::ZERO, destination, state);
+    }
+
+    /// As [`Connector::connect`], but not before `delay` has passed: for trying again after a
+    /// failure. Grain: 16 ms.
+    pub fn connect_after(&mut self, delay: Duration, destination: Destination, state: S) {
+        self.local.connect_after(delay, destination, state);
+    }
+
+    /// The index of the shard.
+    #[must_use]
+    pub fn shard(&self) -> usize {
+        usize::from(self.local.shard)
+    }
+
+    /// The instant of the present turn.
+    #[must_use]
+    pub const fn now(&self) -> Timestamp {
+        self.local.now
+    }
+}
+
+/// A connection that did not come to be, with everything that it takes to try again.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Unconnected<S> {
+    /// Where it was to go.
+    pub destination: Destination,
+    /// The state that it would have had.
+    pub state: S,
+    /// Why there is no connection.
+    pub error: ConnectError,
+}

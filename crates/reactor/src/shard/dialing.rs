@@ -1,0 +1,241 @@
+//! Connections of ours to other servers: from the wish of a handler to an open WebSocket, or to the
+//! word that there is none (RFC 6455 section 4.1).
+//!
+//! What handlers ask for is begun once a turn, by [`Shard::dial`]: the request is made, a socket is
+//! opened to the first address. When it has come about ([`connected`]) the request is sent; the
+//! answer ([`answered`]) makes it a WebSocket of the role of a client. Everything that can go wrong
+//! ends in [`fail`], which `dial` follows up: with the next address, or with
+//! [`Handler::connect_failed`].
+//!
+//! Invariant: each wish ends in exactly one call of the handler, `connected` or `connect_failed`.
+//! Redirects are told, never followed.
+
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use tickwire_protocol::{AnswerError, ClientHandshake, Connection, Role};
+use tracing::debug;
+
+use super::Shard;
+use super::closing::finish;
+use super::messages::call;
+use crate::clock::Tick;
+use crate::connection::{Inbound, Link, Stage};
+use crate::connector::{Connector, Unconnected};
+use crate::destination::Destination;
+use crate::error::ConnectError;
+use crate::handler::Handler;
+use crate::io::{Backend, Key};
+use crate::local::{Local, Wish};
+
+/// A connection of ours that is not open yet.
+#[derive(Debug)]
+pub(crate) struct Attempt {
+    destination: Destination,
+    /// How many of its addresses have been tried, with the present one.
+    tried: usize,
+    handshake: ClientHandshake,
+    /// What is sent as soon as the socket is connected.
+    request: Vec<u8>,
+    /// The socket is connected; the request is on its way.
+    connected: bool,
+}
+
+impl Attempt {
+    /// The one place where what a request offers is decided, so that nothing is opened for one that
+    /// cannot be written.
+    fn new<S>(local: &mut Local<S>, destination: Destination) -> Result<Self, Refused> {
+        if let Err(error) = local.random.prepare() {
+            return Err((destination, ConnectError::System(error)));
+        }
+        let key = local.random.draw();
+        let mut handshake = ClientHandshake::with_limits(key, local.limits.protocol);
+        let request = match request(&mut handshake, &destination) {
+            Ok(request) => request,
+            Err(error) => return Err((destination, ConnectError::Request(error))),
+        };
+        Ok(Self { destination, tried: 0, handshake, request, connected: false })
+    }
+
+    fn next_address(&mut self) -> Option<SocketAddr> {
+        let address = self.destination.addresses.get(self.tried).copied();
+        self.tried += usize::from(address.is_some());
+        address
+    }
+}
+
+/// A destination that nothing was opened to, and why.
+type Refused = (Destination, ConnectError);
+
+fn request(
+    handshake: &mut ClientHandshake,
+    destination: &Destination,
+) -> Result<Vec<u8>, AnswerError> {
+    let protocols: Vec<&str> = destination.protocols.iter().map(String::as_str).collect();
+    let headers: Vec<(&str, &str)> =
+        destination.headers.iter().map(|(name, value)| (&**name, &**value)).collect();
+    let mut request = Vec::new();
+    let (host, target) = (&destination.host, &destination.target);
+    handshake.request(host, target, &protocols, &headers, &mut request)?;
+    Ok(request)
+}
+
+impl<H: Handler, B: Backend> Shard<H, B> {
+    /// Follows up what has failed, and begins what is wanted and due.
+    pub(super) fn dial(&mut self) {
+        if self.local.failed.is_empty() && self.local.wishes.is_empty() {
+            return;
+        }
+        for (key, error) in std::mem::take(&mut self.local.failed) {
+            self.follow_up(key, error);
+        }
+        if self.shutdown.is_some() {
+            return self.forget_wishes();
+        }
+        let tick = self.local.tick;
+        let due: Vec<_> = self.local.wishes.extract_if(.., |wish| wish.at <= tick).collect();
+        for Wish { destination, state, .. } in due {
+            self.begin(destination, state);
+        }
+    }
+
+    /// Tells of every connection that is wanted and will not be begun any more. What is wanted in
+    /// answer to that is not told of, or it would have no end.
+    fn forget_wishes(&mut self) {
+        for Wish { destination, state, .. } in std::mem::take(&mut self.local.wishes) {
+            self.give_up(destination, state, ConnectError::ShuttingDown);
+        }
+        self.local.wishes.clear();
+    }
+
+    fn begin(&mut self, destination: Destination, state: H::State) {
+        let local = &mut self.local;
+        if local.counters.outgoing_now >= local.limits.outgoing_max as u64 {
+            return self.give_up(destination, state, ConnectError::TooMany);
+        }
+        let mut attempt = match Attempt::new(local, destination) {
+            Ok(attempt) => attempt,
+            Err((destination, error)) => return self.give_up(destination, state, error),
+        };
+        match self.open(&mut attempt, None) {
+            Ok(key) => self.seat(key, attempt, state),
+            Err(error) => self.give_up(attempt.destination, state, error),
+        }
+    }
+
+    /// Opens a socket to the next address that can be tried at all.
+    fn open(&mut self, attempt: &mut Attempt, again: Option<Key>) -> Result<Key, ConnectError> {
+        let mut result = Err(ConnectError::NoAddress);
+        while result.is_err()
+            && let Some(address) = attempt.next_address()
+        {
+            result = self.backend.connect(address, again).map_err(ConnectError::Socket);
+        }
+        result
+    }
+
+    fn seat(&mut self, key: Key, attempt: Attempt, state: H::State) {
+        let local = &mut self.local;
+        local.counters.connections_now += 1;
+        local.counters.outgoing_now += 1;
+        while local.links.len() <= key.index() {
+            local.links.push(Link::vacant());
+            self.inbound.push(Inbound::Vacant);
+        }
+        let link = &mut local.links[key.index()];
+        *link = Link::vacant();
+        link.generation = key.generation;
+        link.role = Role::Client;
+        link.stage = Stage::Connecting;
+        link.state = Some(state);
+        link.received = local.tick;
+        link.sent = local.tick;
+        self.inbound[key.index()] = Inbound::Outgoing(Box::new(attempt));
+        local.set_deadline(key, local.limits.connect_timeout);
+    }
+
+    /// An attempt has failed: the next address, or the word that there is none.
+    fn follow_up(&mut self, key: Key, error: ConnectError) {
+        if self.local.link(key).is_none() {
+            return;
+        }
+        let inbound = std::mem::replace(&mut self.inbound[key.index()], Inbound::Discard);
+        let Inbound::Outgoing(mut attempt) = inbound else { return };
+        let may_go_on = !attempt.connected && !matches!(error, ConnectError::ShuttingDown);
+        if may_go_on && self.open(&mut attempt, Some(key)).is_ok() {
+            debug!(%error, "the next address is tried");
+            self.inbound[key.index()] = Inbound::Outgoing(attempt);
+            self.local.links[key.index()].stage = Stage::Connecting;
+            return self.local.set_deadline(key, self.local.limits.connect_timeout);
+        }
+        let state = self.local.links[key.index()].state.take();
+        finish(&mut self.local, key, Stage::Ending);
+        if let Some(state) = state {
+            self.give_up(attempt.destination, state, error);
+        }
+    }
+
+    fn give_up(&mut self, destination: Destination, state: H::State, error: ConnectError) {
+        self.local.counters.connect_failures += 1;
+        let mut connector = Connector::new(&mut self.local);
+        let unconnected = Unconnected { destination, state, error };
+        let handler = &mut self.handler;
+        let told = || handler.connect_failed(&mut connector, unconnected);
+        if catch_unwind(AssertUnwindSafe(told)).is_err() {
+            // There is no connection that it could cost.
+            self.local.counters.panicked += 1;
+        }
+    }
+}
+
+/// The socket is connected: the request leaves.
+pub(super) fn connected<S>(local: &mut Local<S>, inbound: &mut [Inbound], key: Key) {
+    let is_awaited = local.link(key).is_some_and(|link| link.stage == Stage::Connecting);
+    if let (true, Inbound::Outgoing(attempt)) = (is_awaited, &mut inbound[key.index()]) {
+        attempt.connected = true;
+        let request = std::mem::take(&mut attempt.request);
+        local.send(key, |out| out.extend_from_slice(&request));
+        local.set_deadline(key, local.limits.handshake_timeout);
+    }
+}
+
+/// Feeds the answer; when it is whole and right, `inbound` moves on to what follows it.
+pub(super) fn answered<H: Handler>(
+    local: &mut Local<H::State>,
+    handler: &mut H,
+    inbound: &mut Inbound,
+    key: Key,
+    bytes: &mut &mut [u8],
+) {
+    let Inbound::Outgoing(attempt) = inbound else { return };
+    match attempt.handshake.receive(bytes) {
+        Ok(None) => {}
+        Ok(Some(accepted)) => {
+            *inbound = Inbound::Open(Connection::new(Role::Client));
+            local.counters.connected += 1;
+            local.links[key.index()].stage = Stage::Open;
+            local.set_deadline(key, local.limits.ping_after);
+            call(local, handler, key, |handler, context| handler.connected(context, &accepted));
+        }
+        Err(error) => fail(local, key, ConnectError::Answer(error)),
+    }
+}
+
+/// Its deadline has come; which one depends on how far it is.
+pub(super) fn timed_out<S>(local: &mut Local<S>, inbound: &Inbound, key: Key) {
+    let Inbound::Outgoing(attempt) = inbound else { return };
+    let error = match attempt.connected {
+        false => ConnectError::ConnectTimeout,
+        true => ConnectError::HandshakeTimeout,
+    };
+    fail(local, key, error);
+}
+
+/// An attempt has failed. What follows from that is done by [`Shard::dial`], which has the back end.
+pub(super) fn fail<S>(local: &mut Local<S>, key: Key, error: ConnectError) {
+    let Some(link) = local.link(key) else { return };
+    link.stage = Stage::Ending;
+    link.deadline = Tick::NEVER;
+    link.unsent = None;
+    local.failed.push((key, error));
+}

@@ -1,0 +1,154 @@
+//! A program that only connects to others, against a server of ours. Real sockets only.
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use tickwire_protocol::{CloseCode, Kind, Message, Role};
+use tickwire_reactor::{
+    Client, Config, Connector, Context, Destination, Ended, Handler, Server, ShardStart,
+    Unconnected,
+};
+
+use crate::application::{Application, Journal};
+use crate::world::PATIENCE;
+
+/// Tells the test everything that happens. The state of a connection is its number.
+struct Teller(Sender<Told>);
+
+#[derive(Debug, PartialEq, Eq)]
+enum Told {
+    Opened(u32),
+    Heard(u32, String),
+    Closed(u32, Ended),
+    Failed(u32, String),
+}
+
+impl Teller {
+    fn tell(&self, told: Told) {
+        // At the end nobody listens any more.
+        let _ = self.0.send(told);
+    }
+}
+
+impl Handler for Teller {
+    type State = u32;
+
+    fn open(&mut self, connection: &mut Context<'_, u32>) {
+        assert_eq!(connection.role(), Role::Client);
+        self.tell(Told::Opened(*connection.state()));
+        connection.send_text("hello");
+    }
+
+    fn message(&mut self, connection: &mut Context<'_, u32>, message: Message<'_>) {
+        let text = String::from_utf8_lossy(message.payload).into_owned();
+        self.tell(Told::Heard(*connection.state(), text));
+    }
+
+    fn connect_failed(&mut self, _: &mut Connector<'_, u32>, unconnected: Unconnected<u32>) {
+        self.tell(Told::Failed(unconnected.state, unconnected.error.to_string()));
+    }
+
+    fn close(&mut self, connection: &mut Context<'_, u32>, ended: Ended) {
+        self.tell(Told::Closed(*connection.state(), ended));
+    }
+}
+
+fn next(told: &Receiver<Told>) -> Told {
+    told.recv_timeout(PATIENCE).expect("something happens")
+}
+
+fn server() -> Server {
+    let bound = Server::bind(&Config::default()).expect("a port of this machine");
+    let application = |shard: ShardStart| Application::new(&shard, Journal::default());
+    bound.start(application).expect("threads can be started")
+}
+
+fn client(shards: usize) -> (Client<u32>, Receiver<Told>) {
+    let (sender, told) = channel();
+    let mut config = Config::default();
+    config.shards = shards;
+    let client = Client::start(&config, move |_| Teller(sender.clone()));
+    (client.expect("threads can be started"), told)
+}
+
+fn destination(server: &Server, path: &str) -> Destination {
+    let port = server.local_addr().port();
+    // A name that often has an IPv6 address too, where this server does not listen.
+    Destination::resolve(&format!("ws://localhost:{port}{path}")).expect("every machine knows it")
+}
+
+#[test]
+fn client_talks_to_a_server_of_ours() {
+    let server = server();
+    let (client, told) = client(0);
+    client.connect(destination(&server, "/echo"), 1);
+    assert_eq!(next(&told), Told::Opened(1));
+    assert_eq!(next(&told), Told::Heard(1, "hello".to_owned()));
+    client.handle().shutdown();
+    assert_eq!(next(&told), Told::Closed(1, Ended::ByServer(CloseCode::GOING_AWAY)));
+    client.join().expect("no shard fails");
+    assert_eq!(server.metrics().total().lost, 0);
+    assert_eq!(server.metrics().total().failed, 0);
+}
+
+#[test]
+fn connections_of_a_client_are_spread_over_its_shards() {
+    let server = server();
+    let (client, told) = client(3);
+    for number in 0..30 {
+        client.connect(destination(&server, "/echo"), number);
+    }
+    let mut heard = 0;
+    while heard < 30 {
+        heard += u32::from(matches!(next(&told), Told::Heard(..)));
+    }
+    let counters = client.handle().metrics().shards;
+    assert_eq!(counters.iter().map(|it| it.outgoing_now).collect::<Vec<_>>(), [10, 10, 10]);
+    drop(client);
+    let closed = told.try_iter().filter(|it| matches!(it, Told::Closed(..))).count();
+    assert_eq!(closed, 30, "dropping it closes all");
+}
+
+#[test]
+fn threads_reach_a_clients_connections_by_name() {
+    let (sender, told) = channel();
+    let ids = sender.clone();
+    struct Named(Sender<tickwire_reactor::ConnectionId>, Teller);
+    impl Handler for Named {
+        type State = u32;
+
+        fn open(&mut self, connection: &mut Context<'_, u32>) {
+            self.0.send(connection.id()).expect("the test listens");
+        }
+
+        fn message(&mut self, connection: &mut Context<'_, u32>, message: Message<'_>) {
+            self.1.message(connection, message);
+        }
+    }
+    let (id_sender, id) = channel();
+    let start = move |_| Named(id_sender.clone(), Teller(ids.clone()));
+    let client = Client::start(&Config::default(), start).expect("threads can be started");
+    drop(sender);
+    let server = server();
+    client.connect(destination(&server, "/echo"), 7);
+    let id = id.recv_timeout(PATIENCE).expect("it opens");
+    client.publisher().send(id, Kind::Text, "from outside ".repeat(30).as_bytes());
+    assert_eq!(next(&told), Told::Heard(7, "from outside ".repeat(30)));
+    client.publisher().close(id, CloseCode(4000), "enough");
+    client.handle().shutdown();
+    client.join().expect("no shard fails");
+    assert_eq!(server.metrics().total().failed, 0);
+}
+
+#[test]
+fn client_learns_why_there_is_no_connection() {
+    let server = server();
+    let (client, told) = client(1);
+    client.connect(destination(&server, "/nowhere"), 1);
+    let Told::Failed(1, error) = next(&told) else { panic!("it cannot open") };
+    assert!(error.contains("404"), "{error}");
+    let address = server.local_addr();
+    drop(server);
+    client.connect(Destination::new(address, "/echo"), 2);
+    let Told::Failed(2, error) = next(&told) else { panic!("it cannot open") };
+    assert!(error.contains("refused"), "{error}");
+}
