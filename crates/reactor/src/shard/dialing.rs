@@ -13,7 +13,7 @@
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use tickwire_protocol::{AnswerError, ClientHandshake, Connection, Role};
+use tickwire_protocol::{ClientHandshake, Connection, Role};
 use tracing::debug;
 
 use super::Shard;
@@ -42,21 +42,6 @@ pub(crate) struct Attempt {
 }
 
 impl Attempt {
-    /// The one place where what a request offers is decided, so that nothing is opened for one that
-    /// cannot be written.
-    fn new<S>(local: &mut Local<S>, destination: Destination) -> Result<Self, Refused> {
-        if let Err(error) = local.random.prepare() {
-            return Err((destination, ConnectError::System(error)));
-        }
-        let key = local.random.draw();
-        let mut handshake = ClientHandshake::with_limits(key, local.limits.protocol);
-        let request = match request(&mut handshake, &destination) {
-            Ok(request) => request,
-            Err(error) => return Err((destination, ConnectError::Request(error))),
-        };
-        Ok(Self { destination, tried: 0, handshake, request, connected: false })
-    }
-
     fn next_address(&mut self) -> Option<SocketAddr> {
         let address = self.destination.addresses.get(self.tried).copied();
         self.tried += usize::from(address.is_some());
@@ -64,20 +49,23 @@ impl Attempt {
     }
 }
 
-/// A destination that nothing was opened to, and why.
-type Refused = (Destination, ConnectError);
-
-fn request(
-    handshake: &mut ClientHandshake,
+/// The handshake with a destination, and its request. The one place where it is decided what is
+/// offered; [`answered`] is the one that sees what was agreed on.
+fn request<S>(
+    local: &mut Local<S>,
     destination: &Destination,
-) -> Result<Vec<u8>, AnswerError> {
-    let protocols: Vec<&str> = destination.protocols.iter().map(String::as_str).collect();
+) -> Result<(ClientHandshake, Vec<u8>), ConnectError> {
+    local.random.prepare().map_err(ConnectError::System)?;
+    let mut handshake = ClientHandshake::with_limits(local.random.draw(), local.limits.protocol);
+    let Destination { host, target, protocols, headers, .. } = destination;
+    let protocols: Vec<&str> = protocols.iter().map(String::as_str).collect();
     let headers: Vec<(&str, &str)> =
-        destination.headers.iter().map(|(name, value)| (&**name, &**value)).collect();
+        headers.iter().map(|(name, value)| (&**name, &**value)).collect();
     let mut request = Vec::new();
-    let (host, target) = (&destination.host, &destination.target);
-    handshake.request(host, target, &protocols, &headers, &mut request)?;
-    Ok(request)
+    handshake
+        .request(host, target, &protocols, &headers, &mut request)
+        .map_err(ConnectError::Request)?;
+    Ok((handshake, request))
 }
 
 impl<H: Handler, B: Backend> Shard<H, B> {
@@ -113,10 +101,12 @@ impl<H: Handler, B: Backend> Shard<H, B> {
         if local.counters.outgoing_now >= local.limits.outgoing_max as u64 {
             return self.give_up(destination, state, ConnectError::TooMany);
         }
-        let mut attempt = match Attempt::new(local, destination) {
-            Ok(attempt) => attempt,
-            Err((destination, error)) => return self.give_up(destination, state, error),
+        // Before any socket, so that none is opened for what cannot be written.
+        let (handshake, request) = match request(local, &destination) {
+            Ok(both) => both,
+            Err(error) => return self.give_up(destination, state, error),
         };
+        let mut attempt = Attempt { destination, tried: 0, handshake, request, connected: false };
         match self.open(&mut attempt, None) {
             Ok(key) => self.seat(key, attempt, state),
             Err(error) => self.give_up(attempt.destination, state, error),

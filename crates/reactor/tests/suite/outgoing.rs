@@ -2,14 +2,22 @@
 //! that is a peer of these cases and says whatever bytes it likes.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use tickwire_protocol::accept_value;
 
 use crate::session::Session;
 use crate::wire::{self, TEXT};
-use crate::world::{Peer, Place, Setup, World, in_each_world};
+use crate::world::{Peer, Place, Seed, Setup, World, in_each_world, in_simulation};
 
-in_each_world!(request_says_what_the_rfc_asks_for, every_frame_is_masked_with_a_key_of_its_own,);
+in_each_world!(
+    request_says_what_the_rfc_asks_for,
+    every_frame_is_masked_with_a_key_of_its_own,
+    refusal_is_told_after_the_last_address,
+    next_address_is_tried,
+);
+
+in_simulation!(deaf_address_is_given_up_at_its_deadline);
 
 /// A peer that told the engine to connect to `target` of the far server.
 fn dial<W: World>(session: &mut Session<W>, target: &str) -> Peer {
@@ -102,4 +110,45 @@ fn every_frame_is_masked_with_a_key_of_its_own(place: &impl Place) {
     // Of 606 keys two may be the same by chance, once in 23,000 times; three once in 10^13.
     assert!(keys.len() >= 605, "{} different keys", keys.len());
     assert!(!keys.contains(&[0; 4]));
+}
+
+fn refusal_is_told_after_the_last_address(place: &impl Place) {
+    let mut session = Session::start(place, Setup::default());
+    let caller = session.open("/script");
+    let (one, two) = (session.world.nobody(), session.world.nobody());
+    session.say(caller, &format!("connect {one},{two} /echo"));
+    session.counted("failures", 1, |counters| counters.connect_failures);
+    let outgoing = session.world.journal().outgoing();
+    assert!(outgoing.len() == 1 && outgoing[0].contains("ConnectionRefused"), "{outgoing:?}");
+    session.say(caller, "connect , /echo");
+    session.counted("failures", 2, |counters| counters.connect_failures);
+    assert_eq!(session.world.journal().outgoing()[1], "NoAddress");
+    session.counted("connections", 1, |counters| counters.connections_now);
+}
+
+fn next_address_is_tried(place: &impl Place) {
+    let mut session = Session::start(place, Setup::default());
+    let caller = session.open("/script");
+    let (nobody, far) = (session.world.nobody(), session.world.far());
+    session.say(caller, &format!("connect {nobody},{nobody},{far} /echo"));
+    let far = session.pick_up();
+    let request = session.head(far);
+    session.send(far, &switching(&request, &[]));
+    session.send(far, &wire::unmasked(TEXT, b"echo"));
+    assert_eq!(session.masked_frame(far).0.payload, b"echo");
+    session.counted("connections", 1, |counters| counters.outgoing_now);
+}
+
+fn deaf_address_is_given_up_at_its_deadline(place: &Seed) {
+    let mut session = Session::start(place, Setup::default());
+    let caller = session.open("/script");
+    let deaf = session.world.deaf();
+    session.say(caller, &format!("connect {deaf},{deaf} /echo"));
+    // Each address has its own ten seconds.
+    session.world.advance(Duration::from_millis(10_040));
+    session.world.advance(Duration::from_millis(9_960));
+    session.counted("connections", 1, |counters| counters.outgoing_now);
+    session.world.advance(Duration::from_millis(200));
+    assert_eq!(session.world.journal().outgoing(), ["ConnectTimeout"]);
+    session.counted("connections", 0, |counters| counters.outgoing_now);
 }
