@@ -19,8 +19,9 @@ use tracing::debug;
 use super::Shard;
 use super::closing::finish;
 use super::messages::call;
+use super::opening::seat;
 use crate::clock::Tick;
-use crate::connection::{Inbound, Link, Stage};
+use crate::connection::{Inbound, Stage};
 use crate::connector::{Connector, Unconnected};
 use crate::destination::Destination;
 use crate::error::ConnectError;
@@ -126,20 +127,11 @@ impl<H: Handler, B: Backend> Shard<H, B> {
 
     fn seat(&mut self, key: Key, attempt: Attempt, state: H::State) {
         let local = &mut self.local;
-        local.counters.connections_now += 1;
         local.counters.outgoing_now += 1;
-        while local.links.len() <= key.index() {
-            local.links.push(Link::vacant());
-            self.inbound.push(Inbound::Vacant);
-        }
-        let link = &mut local.links[key.index()];
-        *link = Link::vacant();
-        link.generation = key.generation;
+        let link = seat(local, &mut self.inbound, key);
         link.role = Role::Client;
         link.stage = Stage::Connecting;
         link.state = Some(state);
-        link.received = local.tick;
-        link.sent = local.tick;
         self.inbound[key.index()] = Inbound::Outgoing(Box::new(attempt));
         local.set_deadline(key, local.limits.connect_timeout);
     }

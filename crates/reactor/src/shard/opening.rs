@@ -28,6 +28,21 @@ pub(super) fn accepted<S>(
     peer: SocketAddr,
 ) {
     local.counters.accepted += 1;
+    seat(local, inbound, key).stage = Stage::Handshake;
+    if let Err(taken) = admit(local, key, Network::of(peer.ip())) {
+        inbound[key.index()] = Inbound::Discard;
+        return turn_away(local, key, taken);
+    }
+    inbound[key.index()] = Inbound::Request { reader: RequestReader::new(), peer };
+    local.set_deadline(key, local.limits.handshake_timeout);
+}
+
+/// Makes room in the tables for a connection that the back end has named, and gives its link.
+pub(super) fn seat<'a, S>(
+    local: &'a mut Local<S>,
+    inbound: &mut Vec<Inbound>,
+    key: Key,
+) -> &'a mut Link<S> {
     local.counters.connections_now += 1;
     while local.links.len() <= key.index() {
         local.links.push(Link::vacant());
@@ -36,15 +51,9 @@ pub(super) fn accepted<S>(
     let link = &mut local.links[key.index()];
     *link = Link::vacant();
     link.generation = key.generation;
-    link.stage = Stage::Handshake;
     link.received = local.tick;
     link.sent = local.tick;
-    if let Err(taken) = admit(local, key, Network::of(peer.ip())) {
-        inbound[key.index()] = Inbound::Discard;
-        return turn_away(local, key, taken);
-    }
-    inbound[key.index()] = Inbound::Request { reader: RequestReader::new(), peer };
-    local.set_deadline(key, local.limits.handshake_timeout);
+    link
 }
 
 /// Takes a place of the server for the connection; it is given back with the slot.
