@@ -11,6 +11,8 @@
 //! What is expected is written here in full, from the RFCs, and compared in full: a further header
 //! line, a further frame or a byte behind the end fails the case.
 
+mod closing;
+mod frames;
 mod handshake;
 
 use crate::session::Session;
