@@ -91,3 +91,39 @@ fn a_thousand_frames_of_2_to_the_62_are_refused_at_their_header_and_hold_no_memo
         assert_eq!(peer.rest(), []);
     }
 }
+
+/// CVE-2020-27813, CVE-2026-1528, CVE-2026-27889: lengths that wrapped when they were added to, or cut
+/// to 32 bits or to a signed number.
+#[test]
+fn lengths_at_the_edges_of_integers_are_refused_at_their_header() {
+    let server = Server::start(&[]);
+    let declare = |length| wire::header(wire::BINARY, length);
+    let fragments = |begun: usize, length| {
+        let begin = wire::frame(wire::BINARY_BEGINS, &vec![b'x'; begun]);
+        [begin, wire::header(wire::GOES_ON, length)].concat()
+    };
+    let cases = [
+        ("one above the limit", declare(MESSAGE_BYTES_MAX + 1), 1009),
+        ("2^31 - 1", declare((1 << 31) - 1), 1009),
+        ("2^31", declare(1 << 31), 1009),
+        ("2^32 - 1", declare((1 << 32) - 1), 1009),
+        ("2^32", declare(1 << 32), 1009),
+        ("2^32 + 1", declare((1 << 32) + 1), 1009),
+        ("2^63 - 15, which wraps with its header", declare((1 << 63) - 15), 1009),
+        ("2^63 - 1", declare((1 << 63) - 1), 1009),
+        ("2^63, which is no length", declare(1 << 63), 1002),
+        ("2^64 - 1, which is no length", declare(u64::MAX), 1002),
+        ("one above the limit in sum", fragments(1, MESSAGE_BYTES_MAX), 1009),
+        ("2^32 in sum", fragments(1, (1 << 32) - 1), 1009),
+        ("2^63 in sum", fragments(1, (1 << 63) - 1), 1009),
+        ("2^63 and the limit in sum", fragments(1024 * 1024, (1 << 63) - 1), 1009),
+    ];
+    for (name, bytes, code) in cases {
+        let mut peer = server.open("/");
+        peer.send(&bytes);
+        assert_eq!(peer.frame().close_code(), Some(code), "{name}");
+        // Nothing of what comes then is taken for a frame.
+        peer.try_send(&wire::text("behind it"));
+        assert_eq!(peer.rest(), [], "{name}");
+    }
+}

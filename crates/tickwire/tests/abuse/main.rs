@@ -9,10 +9,19 @@
 //! ends at what is waited for, or after a patience far longer than that can take.
 
 #![forbid(unsafe_code)]
+#![expect(clippy::print_stdout, reason = "what was measured is shown with --nocapture")]
 
+mod application;
 mod declared;
+mod drip;
+mod ends;
+mod fragments;
 mod head;
 mod memory;
+mod origin;
 mod peer;
 mod server;
+mod slow;
+mod stale;
+mod unread;
 mod wire;

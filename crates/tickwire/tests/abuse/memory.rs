@@ -23,6 +23,16 @@ impl Memory {
         self.read("smaps_rollup", "Rss")
     }
 
+    /// The most bytes that were resident at once since [`Memory::forget_peak`], or since it began;
+    /// off by up to 32 pages for each core.
+    pub(crate) fn peak(self) -> u64 {
+        self.read("status", "VmHWM")
+    }
+
+    pub(crate) fn forget_peak(self) {
+        fs::write(self.path("clear_refs"), "5").expect("our own child");
+    }
+
     fn read(self, file: &str, name: &str) -> u64 {
         let content = fs::read_to_string(self.path(file)).expect("the process runs");
         let line = content.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));

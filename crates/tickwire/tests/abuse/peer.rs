@@ -5,15 +5,18 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::Duration;
 
+use socket2::SockRef;
 use tickwire::Timestamp;
 
-use crate::wire::Frame;
+use crate::wire::{self, Frame};
 
 /// One end of a connection to the server.
 #[derive(Debug)]
 pub(crate) struct Peer {
     stream: TcpStream,
     arrived: Vec<u8>,
+    /// The rest of what was to be pushed.
+    waiting: Vec<u8>,
 }
 
 impl Peer {
@@ -21,7 +24,7 @@ impl Peer {
         stream.set_nodelay(true).expect("a TCP socket");
         stream.set_read_timeout(Some(PATIENCE)).expect("not zero");
         stream.set_write_timeout(Some(PATIENCE)).expect("not zero");
-        Self { stream, arrived: Vec::new() }
+        Self { stream, arrived: Vec::new(), waiting: Vec::new() }
     }
 
     /// Sends all of `bytes`.
@@ -63,6 +66,38 @@ impl Peer {
         }
     }
 
+    /// Reads on to the Close of the server, past everything before it.
+    pub(crate) fn close_frame(&mut self) -> Frame {
+        loop {
+            let frame = self.frame();
+            if frame.first == wire::CLOSE {
+                return frame;
+            }
+        }
+    }
+
+    /// Sends as much of `bytes` as there is room for, and at another time the rest, before anything
+    /// else; gives how many bytes went.
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> usize {
+        if self.waiting.is_empty() {
+            self.waiting.extend_from_slice(bytes);
+        }
+        self.stream.set_nonblocking(true).expect("a socket");
+        let pushed = match self.stream.write(&self.waiting) {
+            Ok(count) => count,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+            Err(error) => panic!("the server has hung up: {error}"),
+        };
+        self.stream.set_nonblocking(false).expect("a socket");
+        self.waiting.drain(..pushed);
+        pushed
+    }
+
+    /// Ends the connection with a reset.
+    pub(crate) fn reset(self) {
+        SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).expect("a socket");
+    }
+
     /// Reads on to the end of the stream, however the server ends it; gives what still came.
     pub(crate) fn rest(&mut self) -> Vec<u8> {
         while self.receive() {}
@@ -102,4 +137,4 @@ pub(crate) fn until(what: &str, mut done: impl FnMut() -> bool) {
 }
 
 /// Far longer than anything that is waited for.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);

@@ -12,8 +12,10 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
-use tickwire::{Answer, Config, Context, Handler, Message, Request, Server as Engine};
+use socket2::{Domain, Socket, Type};
+use tickwire::{Config, Origins, Server as Engine, ShardStart};
 
+use crate::application::Application;
 use crate::memory::Memory;
 use crate::peer::Peer;
 use crate::wire;
@@ -64,11 +66,34 @@ impl Server {
 
     /// An open WebSocket to `path`.
     pub(crate) fn open(&self, path: &str) -> Peer {
-        let mut peer = self.connect();
+        Self::upgrade(self.connect(), path)
+    }
+
+    /// The same, whose socket keeps only a few kilobytes, of either direction.
+    pub(crate) fn open_narrow(&self, path: &str) -> Peer {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        // Before connecting: the window that is announced depends on it.
+        socket.set_recv_buffer_size(4 * 1024).expect("a size");
+        socket.set_send_buffer_size(4 * 1024).expect("a size");
+        socket.connect(&self.address.into()).expect("the server listens");
+        Self::upgrade(Peer::new(socket.into()), path)
+    }
+
+    fn upgrade(mut peer: Peer, path: &str) -> Peer {
         peer.send(&wire::request(path, &[]));
         let head = peer.head();
         assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
         peer
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// How many descriptors it has open.
+    pub(crate) fn descriptors(&self) -> usize {
+        let open = std::fs::read_dir(format!("/proc/{}/fd", self.process.id()));
+        open.expect("it runs").count()
     }
 
     pub(crate) fn memory(&self) -> Memory {
@@ -87,9 +112,14 @@ impl Server {
         kill_process(Pid::from_child(&self.process), signal).expect("the server still runs");
     }
 
+    /// Lets it shut down.
+    pub(crate) fn shut_down(&mut self) {
+        drop(self.input.take());
+    }
+
     /// Ends its input, and gives its exit code.
     fn end(mut self) -> Option<i32> {
-        drop(self.input.take());
+        self.shut_down();
         self.process.wait().expect("it was started here").code()
     }
 }
@@ -108,21 +138,6 @@ fn raise_descriptor_limit() {
     setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).expect("it may be raised");
 }
 
-/// Echoes.
-struct Application;
-
-impl Handler for Application {
-    type State = ();
-
-    fn request(&mut self, _request: &Request<'_>, _peer: SocketAddr) -> Answer<()> {
-        Answer::Upgrade { state: (), protocol: None }
-    }
-
-    fn message(&mut self, connection: &mut Context<'_, ()>, message: Message<'_>) {
-        connection.send(message.kind, message.payload);
-    }
-}
-
 /// A configuration with what the environment of the child says.
 fn config(setup: &str) -> Config {
     let mut config = Config::default();
@@ -131,10 +146,15 @@ fn config(setup: &str) -> Config {
     for limit in setup.split_whitespace() {
         let (name, value) = limit.split_once('=').expect("NAME=VALUE");
         let value: u64 = value.parse().expect("a number");
+        if name == "same_origin" {
+            config.origins = Origins::same_origin();
+            continue;
+        }
         let (limits, milliseconds) = (&mut config.limits, Duration::from_millis(value));
         match name {
             "close_ms" => limits.close_timeout = milliseconds,
             "handshake_ms" => limits.handshake_timeout = milliseconds,
+            "log_bytes" => limits.log_bytes_max = usize::try_from(value).expect("64 bits"),
             "message_bytes" => limits.protocol.message_bytes_max = value,
             other => panic!("no limit has the name {other}"),
         }
@@ -142,10 +162,10 @@ fn config(setup: &str) -> Config {
     config
 }
 
-#[expect(clippy::print_stdout, reason = "the parent reads the address there")]
 fn serve(setup: &str) {
-    let server = Engine::bind(&config(setup)).and_then(|bound| bound.start(|_| Application));
-    let server = server.expect("a free port");
+    let bound = Engine::bind(&config(setup)).expect("a free port");
+    let handler = |shard: ShardStart| Application::new(&shard.publisher);
+    let server = bound.start(handler).expect("threads can be started");
     println!("{ANNOUNCED}{}", server.local_addr());
     let mut nothing = [0];
     let _ = std::io::stdin().read(&mut nothing);

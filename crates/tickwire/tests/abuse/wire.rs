@@ -7,6 +7,8 @@ pub(crate) const TEXT: u8 = 0x81;
 pub(crate) const BINARY: u8 = 0x82;
 /// A message whose other fragments are still to come (section 5.4).
 pub(crate) const BINARY_BEGINS: u8 = 0x02;
+pub(crate) const GOES_ON: u8 = 0x00;
+pub(crate) const ENDS: u8 = 0x80;
 pub(crate) const CLOSE: u8 = 0x88;
 pub(crate) const PING: u8 = 0x89;
 pub(crate) const PONG: u8 = 0x8a;
@@ -64,6 +66,12 @@ pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut bytes = header(first, payload.len() as u64);
     bytes.extend(masked(payload));
     bytes
+}
+
+/// A Close as the server sends it: not masked.
+pub(crate) fn server_close(code: u16, reason: &str) -> Vec<u8> {
+    let len = u8::try_from(2 + reason.len()).expect("at most 125");
+    [&[CLOSE, len], &code.to_be_bytes()[..], reason.as_bytes()].concat()
 }
 
 /// The payload of such a frame.

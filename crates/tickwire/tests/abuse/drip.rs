@@ -1,0 +1,152 @@
+//! The attackers of `slow`: many sockets, one thread, a byte for each now and then.
+//!
+//! A connection counts as cut when a byte of it cannot be sent any more: then the server has given
+//! its descriptor back. That the server ended its own half of the stream is not enough.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::SocketAddr;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+use tickwire::Timestamp;
+
+use crate::peer::PATIENCE;
+
+/// A phase of a connection, and how it is drawn out.
+#[derive(Clone, Debug)]
+pub(crate) struct Phase {
+    pub(crate) name: &'static str,
+    /// What begins it.
+    pub(crate) opening: Vec<u8>,
+    /// What is dripped, over and over.
+    pub(crate) drip: Vec<u8>,
+    /// How long the server lets it go on.
+    pub(crate) deadline: Duration,
+    /// What the server then has said, from its end.
+    pub(crate) last_words: Vec<u8>,
+}
+
+/// An attack under way.
+pub(crate) struct Attack {
+    attackers: JoinHandle<Vec<Attacker>>,
+}
+
+impl Attack {
+    /// Starts it: for each phase that many peers, which drip a byte after each `pause`.
+    pub(crate) fn start(server: SocketAddr, phases: Vec<(&Phase, usize)>, pause: Duration) -> Self {
+        let phases: Vec<(Phase, usize)> =
+            phases.into_iter().map(|(phase, count)| (phase.clone(), count)).collect();
+        Self { attackers: thread::spawn(move || run(server, &phases, pause)) }
+    }
+
+    /// Calls `meanwhile` until all peers are cut, at least once, and checks how they were.
+    pub(crate) fn watch(self, mut meanwhile: impl FnMut()) {
+        meanwhile();
+        while !self.attackers.is_finished() {
+            meanwhile();
+        }
+        let attackers = self.attackers.join().expect("the attackers are told why they end");
+        for attacker in &attackers {
+            attacker.check();
+        }
+        let dripped: usize = attackers.iter().map(|attacker| attacker.dripped).sum();
+        println!("{} peers have dripped {dripped} bytes", attackers.len());
+        assert!(dripped > attackers.len(), "that was no dripping");
+    }
+}
+
+struct Attacker {
+    phase: Phase,
+    stream: TcpStream,
+    connected: Timestamp,
+    arrived: Vec<u8>,
+    dripped: usize,
+    /// When it was cut.
+    cut: Option<Timestamp>,
+}
+
+impl Attacker {
+    fn connect(server: SocketAddr, phase: &Phase) -> Self {
+        let connected = Timestamp::read();
+        let mut stream = std::net::TcpStream::connect(server).expect("the server listens");
+        stream.set_nodelay(true).expect("a TCP socket");
+        stream.write_all(&phase.opening).expect("there is room for it");
+        stream.set_nonblocking(true).expect("a socket");
+        let (stream, phase, arrived) = (TcpStream::from_std(stream), phase.clone(), Vec::new());
+        Self { phase, stream, connected, arrived, dripped: 0, cut: None }
+    }
+
+    fn read(&mut self) {
+        let mut buffer = [0; 1024];
+        loop {
+            match self.stream.read(&mut buffer) {
+                // Its half of the stream is over, and no more; ours goes on.
+                Ok(0) => return,
+                Ok(count) => self.arrived.extend_from_slice(&buffer[..count]),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(_) => {
+                    self.cut.get_or_insert_with(Timestamp::read);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn drip(&mut self) {
+        if self.cut.is_some() {
+            return;
+        }
+        let byte = self.phase.drip[self.dripped % self.phase.drip.len()];
+        match self.stream.write(&[byte]) {
+            Ok(_) => self.dripped += 1,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(_) => {
+                // What has come before the reset is still there to be read.
+                self.read();
+                self.cut.get_or_insert_with(Timestamp::read);
+            }
+        }
+    }
+
+    /// Whether it was told why, and not before its time was over.
+    fn check(&self) {
+        let Phase { name, last_words, deadline, .. } = &self.phase;
+        let said = String::from_utf8_lossy(&self.arrived);
+        assert!(self.arrived.ends_with(last_words), "{name}: {said:?}");
+        let lasted = self.cut.expect("all are cut").since(self.connected);
+        assert!(lasted >= *deadline, "{name}: it had {lasted:?}");
+    }
+}
+
+/// Connects all and drips until all are cut.
+fn run(server: SocketAddr, phases: &[(Phase, usize)], pause: Duration) -> Vec<Attacker> {
+    let mut poll = Poll::new().expect("epoll");
+    let mut events = Events::with_capacity(1024);
+    let mut attackers = Vec::new();
+    for (phase, count) in phases {
+        attackers.extend((0..*count).map(|_| Attacker::connect(server, phase)));
+    }
+    for (index, attacker) in attackers.iter_mut().enumerate() {
+        let registered =
+            poll.registry().register(&mut attacker.stream, Token(index), Interest::READABLE);
+        registered.expect("epoll takes it");
+    }
+    let longest = phases.iter().map(|(phase, _)| phase.deadline).max().unwrap_or_default();
+    let patience = Timestamp::read().after(2 * longest + PATIENCE);
+    let mut next = Timestamp::read().after(pause);
+    while attackers.iter().any(|attacker| attacker.cut.is_none()) {
+        let now = Timestamp::read();
+        assert!(now < patience, "some are never cut");
+        if now >= next {
+            attackers.iter_mut().for_each(Attacker::drip);
+            next = next.max(now).after(pause);
+        }
+        poll.poll(&mut events, Some(next.since(now))).expect("epoll waits");
+        for event in &events {
+            attackers[event.token().0].read();
+        }
+    }
+    attackers
+}
