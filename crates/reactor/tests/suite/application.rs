@@ -195,6 +195,16 @@ fn destination(addresses: &str, target: &str) -> Destination {
     destination
 }
 
+/// What a handler sees of a request.
+fn seen(request: &Request<'_>, peer: SocketAddr) -> String {
+    let headers: Vec<String> = request
+        .headers()
+        .map(|(name, value)| format!("{name}={}", value.escape_ascii()))
+        .collect();
+    let (method, path, query) = (request.method(), request.path(), request.query());
+    format!("{method} {path} {query:?} {headers:?} from {}", peer.ip())
+}
+
 /// A text of `bytes` bytes, or as many as it takes, that begins with a number.
 pub(crate) fn numbered(number: u64, bytes: u64) -> String {
     let mut text = format!("{number} ");
@@ -206,7 +216,7 @@ pub(crate) fn numbered(number: u64, bytes: u64) -> String {
 impl Handler for Application {
     type State = Mode;
 
-    fn request(&mut self, request: &Request<'_>, _peer: SocketAddr) -> Answer<Mode> {
+    fn request(&mut self, request: &Request<'_>, peer: SocketAddr) -> Answer<Mode> {
         if let Some(state) = Mode::of(request.path()) {
             let protocol = request.choose_protocol(&["superchat"]);
             return Answer::upgrade(state).with_protocol(protocol);
@@ -214,6 +224,15 @@ impl Handler for Application {
         Answer::Http(match request.path() {
             "/panic/request" => panic!("asked for"),
             "/page" => Response::text(200, "a page"),
+            "/seen" => Response::text(200, seen(request, peer)),
+            "/private" if request.header("Authorization") == Some("Bearer sesame") => {
+                return Answer::upgrade(Mode::Echo);
+            }
+            "/private" => {
+                let refusal = Response::text(401, "say who you are");
+                refusal.with_header("WWW-Authenticate", "Bearer".to_owned())
+            }
+            "/forbidden" => Response::text(403, "nobody is let in here"),
             "/page-of-100-kilobytes" => Response::text(200, numbered(0, 100_000)),
             "/long-page" => Response::text(200, numbered(0, 4_000_000)),
             "/header-that-ends-its-line" => {

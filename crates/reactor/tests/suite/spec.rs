@@ -14,6 +14,7 @@
 mod closing;
 mod frames;
 mod handshake;
+mod policy;
 
 use crate::session::Session;
 use crate::world::{Loopback, Peer, Place, Seed, World};

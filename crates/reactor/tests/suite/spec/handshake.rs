@@ -1,8 +1,9 @@
 //! The opening handshake (RFC 6455 sections 4, 9.1 and 10), line by line.
 //!
 //! A request that is accepted brings a message with it, which is echoed behind the 101; one that is
-//! refused gets one whole HTTP answer and the end of the stream. Deadlines of the handshake and
-//! limits on connections have cases of their own elsewhere: they are not about bytes.
+//! refused gets one whole HTTP answer and the end of the stream. Whom the configuration and the
+//! application let in is in `policy`; deadlines of the handshake and limits on connections have cases
+//! of their own elsewhere: they are not about bytes.
 
 use super::{Case, Share, play};
 use crate::session::Session;
@@ -43,21 +44,21 @@ in_each_world!(
 
 /// What a client must see.
 #[derive(Clone, Copy, Debug)]
-enum Due {
+pub(super) enum Due {
     /// The 101 with exactly these lines more, and the echo of the message that came with it.
     Opens(&'static [&'static str]),
     /// This status with exactly these lines more, and the end.
     Refused(u16, &'static [&'static str]),
 }
 
-const OPENS: Due = Due::Opens(&[]);
-const BAD_REQUEST: Due = Due::Refused(400, &[]);
+pub(super) const OPENS: Due = Due::Opens(&[]);
+pub(super) const BAD_REQUEST: Due = Due::Refused(400, &[]);
 
 /// A request that is to be refused or accepted as a whole.
-type Request = Case<Due>;
+pub(super) type Request = Case<Due>;
 
 /// The good request, with one thing replaced.
-fn changed(from: &str, to: &str, due: Due) -> Request {
+pub(super) fn changed(from: &str, to: &str, due: Due) -> Request {
     let good = String::from_utf8(wire::request("/echo", &[])).expect("text");
     assert!(good.contains(from), "{from}");
     Case::new(to, good.replacen(from, to, 1), due)
@@ -73,7 +74,7 @@ fn line(from: &str, to: &str, due: Due) -> Request {
 }
 
 /// The good request with further lines, as they are.
-fn with(lines: impl AsRef<[u8]>, due: Due) -> Request {
+pub(super) fn with(lines: impl AsRef<[u8]>, due: Due) -> Request {
     let lines = lines.as_ref();
     let mut bytes = wire::request("/echo", &[]);
     let end = bytes.len() - 2;
@@ -81,9 +82,13 @@ fn with(lines: impl AsRef<[u8]>, due: Due) -> Request {
     Case::new(lines.escape_ascii().to_string(), bytes, due)
 }
 
-/// Plays all requests, and counts what became of them.
 fn check(place: &impl Share, requests: Vec<Request>) {
-    let mut session = Session::start(place, Setup::default());
+    check_with(place, Setup::default(), requests);
+}
+
+/// Plays all requests, and counts what became of them.
+pub(super) fn check_with(place: &impl Share, setup: Setup, requests: Vec<Request>) {
+    let mut session = Session::start(place, setup);
     let (opening, refused): (Vec<_>, Vec<_>) =
         requests.into_iter().partition(|it| matches!(it.due, Due::Opens(_)));
     let opening: Vec<_> =
@@ -102,9 +107,9 @@ impl Request {
     }
 }
 
-fn nothing_more<W: World>(_: &mut Session<W>, _: &[Peer]) {}
+pub(super) fn nothing_more<W: World>(_: &mut Session<W>, _: &[Peer]) {}
 
-fn look<W: World>(session: &mut Session<W>, peer: Peer, case: &Request) {
+pub(super) fn look<W: World>(session: &mut Session<W>, peer: Peer, case: &Request) {
     match case.due {
         Due::Opens(lines) => {
             assert_eq!(session.head(peer), accepted("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", lines));
@@ -118,7 +123,7 @@ fn look<W: World>(session: &mut Session<W>, peer: Peer, case: &Request) {
 }
 
 /// The 101 (section 4.2.2).
-fn accepted(accept: &str, lines: &[&str]) -> String {
+pub(super) fn accepted(accept: &str, lines: &[&str]) -> String {
     let lines: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
     format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -127,15 +132,18 @@ fn accepted(accept: &str, lines: &[&str]) -> String {
 }
 
 /// One whole answer that says it is the last, with a line that tells what to do.
-fn assert_refusal(answer: &str, status: u16, lines: &[&str]) {
+pub(super) fn assert_refusal(answer: &str, status: u16, lines: &[&str]) {
     let (head, body) = answer.split_once("\r\n\r\n").expect("a whole head");
     let mut head = head.split("\r\n");
     let reason = match status {
         400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
         426 => "Upgrade Required",
         431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
         505 => "HTTP Version Not Supported",
         _ => panic!("{status} is never due"),
     };
