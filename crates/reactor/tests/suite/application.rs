@@ -197,10 +197,8 @@ fn destination(addresses: &str, target: &str) -> Destination {
 
 /// What a handler sees of a request.
 fn seen(request: &Request<'_>, peer: SocketAddr) -> String {
-    let headers: Vec<String> = request
-        .headers()
-        .map(|(name, value)| format!("{name}={}", value.escape_ascii()))
-        .collect();
+    let headers: Vec<String> =
+        request.headers().map(|(name, value)| format!("{name}={}", value.escape_ascii())).collect();
     let (method, path, query) = (request.method(), request.path(), request.query());
     format!("{method} {path} {query:?} {headers:?} from {}", peer.ip())
 }
