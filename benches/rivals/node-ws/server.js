@@ -18,6 +18,8 @@ const { values, positionals } = parseArgs({
     threads: { type: "string", default: "1" },
     "max-message": { type: "string" },
     deflate: { type: "boolean", default: false },
+    // What it does anyway.
+    "flush-each": { type: "boolean", default: false },
     size: { type: "string", default: "125" },
     rate: { type: "string", default: "0" },
     burst: { type: "string", default: "128" },

@@ -30,6 +30,10 @@ impl connection::Message for Message {
     fn is_start(&self) -> bool {
         matches!(self, Self::Text(text) if text.as_str() == "start")
     }
+
+    fn is_close(&self) -> bool {
+        matches!(self, Self::Close(_))
+    }
 }
 
 /// Serves one connection as `axum::serve` does; the listener is this program's.

@@ -21,6 +21,8 @@ pub(crate) trait Message {
     fn is_data(&self) -> bool;
     /// Whether it is the text `start`.
     fn is_start(&self) -> bool;
+    /// Whether the peer closes.
+    fn is_close(&self) -> bool;
 }
 
 /// Does `work` on `connection` until the peer ends it.
@@ -96,6 +98,8 @@ where
         tokio::select! {
             message = connection.next() => match message.transpose()? {
                 Some(message) if message.is_start() => subscription.start(),
+                // Nothing may follow the answer, which the library sends while it is asked for more.
+                Some(message) if message.is_close() => break,
                 Some(_) => {}
                 None => return Ok(()),
             },
@@ -113,4 +117,8 @@ where
             }
         }
     }
+    while let Some(message) = connection.next().await {
+        message?;
+    }
+    Ok(())
 }

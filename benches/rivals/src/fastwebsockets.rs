@@ -3,7 +3,7 @@
 //!
 //! It writes each frame at once; for many messages its documentation puts a buffered stream under it
 //! and flushes that, which broadcast does with tokio's `BufWriter`. Its `is_upgrade_request` is
-//! asked first, though its examples do without.
+//! asked first and its errors are answered, though its examples do neither.
 
 use fastwebsockets::upgrade::{UpgradeFut, is_upgrade_request, upgrade};
 use fastwebsockets::{
@@ -12,7 +12,7 @@ use fastwebsockets::{
 };
 use http_body_util::Empty;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::UPGRADE;
+use hyper::header::{SEC_WEBSOCKET_VERSION, UPGRADE};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
@@ -31,8 +31,12 @@ pub(crate) async fn serve(stream: TcpStream, options: Options, work: Work) -> Re
         if !is_upgrade_request(&request) {
             return refusal(StatusCode::UPGRADE_REQUIRED);
         }
-        let Ok((response, upgraded)) = upgrade(&mut request) else {
-            return refusal(StatusCode::BAD_REQUEST);
+        let (response, upgraded) = match upgrade(&mut request) {
+            Ok(upgraded) => upgraded,
+            Err(WebSocketError::InvalidSecWebsocketVersion) => {
+                return refusal(StatusCode::UPGRADE_REQUIRED);
+            }
+            Err(_) => return refusal(StatusCode::BAD_REQUEST),
         };
         if let Some(work) = work.take() {
             tokio::spawn(tokio::task::unconstrained(run(upgraded, options, work)));
@@ -44,7 +48,11 @@ pub(crate) async fn serve(stream: TcpStream, options: Options, work: Work) -> Re
 }
 
 fn refusal(status: StatusCode) -> Result<Response<Empty<Bytes>>, hyper::http::Error> {
-    Response::builder().status(status).header(UPGRADE, "websocket").body(Empty::new())
+    Response::builder()
+        .status(status)
+        .header(UPGRADE, "websocket")
+        .header(SEC_WEBSOCKET_VERSION, "13")
+        .body(Empty::new())
 }
 
 async fn run(upgraded: UpgradeFut, options: Options, work: Work) -> Result<(), WebSocketError> {

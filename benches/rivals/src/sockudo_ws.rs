@@ -26,6 +26,10 @@ impl connection::Message for Message {
     fn is_start(&self) -> bool {
         matches!(self, Self::Text(text) if text == "start")
     }
+
+    fn is_close(&self) -> bool {
+        matches!(self, Self::Close(_))
+    }
 }
 
 pub(crate) async fn serve(

@@ -22,6 +22,10 @@ impl connection::Message for Message {
     fn is_start(&self) -> bool {
         matches!(self, Self::Text(text) if text.as_str() == "start")
     }
+
+    fn is_close(&self) -> bool {
+        self.is_close()
+    }
 }
 
 pub(crate) async fn serve(stream: TcpStream, options: Options, work: Work) -> Result<(), Failure> {

@@ -20,6 +20,10 @@ impl connection::Message for Message {
     fn is_start(&self) -> bool {
         self.as_text() == Some("start")
     }
+
+    fn is_close(&self) -> bool {
+        self.is_close()
+    }
 }
 
 pub(crate) async fn serve(stream: TcpStream, options: Options, work: Work) -> Result<(), Failure> {

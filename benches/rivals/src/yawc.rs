@@ -5,7 +5,7 @@
 //! RFC 6455: it is asked for.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_util::{Sink, Stream};
@@ -31,16 +31,33 @@ impl connection::Message for Frame {
     fn is_start(&self) -> bool {
         self.opcode() == OpCode::Text && self.payload() == "start"
     }
+
+    fn is_close(&self) -> bool {
+        self.opcode() == OpCode::Close
+    }
 }
 
-/// Its stream of frames ends where those of the others yield an error.
-struct Connection(HttpWebSocket);
+/// Its frames with their errors, which its own `Stream` leaves out.
+///
+/// A connection that has failed has the right Close frame ready, and sends it when it is asked for one
+/// more frame: its examples do not ask, and drop it.
+struct Connection {
+    inner: HttpWebSocket,
+    failed: bool,
+}
 
 impl Stream for Connection {
     type Item = Result<Frame, WebSocketError>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        Pin::new(&mut self.0).poll_next(context).map(|frame| frame.map(Ok))
+        loop {
+            match ready!(self.inner.poll_next_frame(context)) {
+                Ok(frame) => return Poll::Ready(Some(Ok(frame))),
+                Err(WebSocketError::ConnectionClosed) => return Poll::Ready(None),
+                Err(error) if self.failed => return Poll::Ready(Some(Err(error))),
+                Err(_) => self.failed = true,
+            }
+        }
     }
 }
 
@@ -51,25 +68,25 @@ impl Sink<Frame> for Connection {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Result<(), Self::Error>> {
-        Pin::new(&mut self.0).poll_ready(context)
+        Pin::new(&mut self.inner).poll_ready(context)
     }
 
     fn start_send(mut self: Pin<&mut Self>, frame: Frame) -> Result<(), Self::Error> {
-        Pin::new(&mut self.0).start_send(frame)
+        Pin::new(&mut self.inner).start_send(frame)
     }
 
     fn poll_flush(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Result<(), Self::Error>> {
-        Pin::new(&mut self.0).poll_flush(context)
+        Pin::new(&mut self.inner).poll_flush(context)
     }
 
     fn poll_close(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Result<(), Self::Error>> {
-        Pin::new(&mut self.0).poll_close(context)
+        Pin::new(&mut self.inner).poll_close(context)
     }
 }
 
@@ -79,7 +96,10 @@ pub(crate) async fn serve(stream: TcpStream, options: Options, work: Work) -> Re
         let (response, upgraded) =
             WebSocket::upgrade_with_options(&mut request, settings(options))?;
         if let Some(work) = work.take() {
-            tokio::spawn(async move { run(Connection(upgraded.await?), options, work).await });
+            tokio::spawn(async move {
+                let connection = Connection { inner: upgraded.await?, failed: false };
+                run(connection, options, work).await
+            });
         }
         Ok::<_, WebSocketError>(response)
     });
