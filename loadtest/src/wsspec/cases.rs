@@ -9,14 +9,18 @@
 
 mod close;
 mod control;
+mod deflate;
 mod fragments;
 mod frames;
 mod handshake;
+mod limits;
+mod negotiation;
 mod server;
 mod text;
+mod timing;
 
 use crate::case::{Case, Level, Need, Outcome, miss};
-use crate::peer::Trial;
+use crate::peer::{Failure, Trial};
 use crate::reader::Event;
 use crate::wire;
 
@@ -30,6 +34,10 @@ pub(crate) fn all() -> Vec<Case> {
         close::cases(),
         text::cases(),
         server::cases(),
+        negotiation::cases(),
+        deflate::cases(),
+        limits::cases(),
+        timing::cases(),
     ]
     .into_iter()
     .flatten()
@@ -102,7 +110,18 @@ fn fails(trial: &Trial<'_>, bytes: &[u8], bytewise: bool) -> Outcome {
     let mut peer = trial.open()?;
     peer.send_cut(bytes, bytewise);
     peer.send(&wire::text("behind the violation"));
-    peer.expect_failure().map(|_| ())
+    not_echoed(bytes, &peer.expect_failure()?)
+}
+
+/// A Close that is itself the violation must not be answered as if it were right.
+pub(crate) fn not_echoed(bytes: &[u8], failure: &Failure) -> Outcome {
+    let is_close = bytes.first().is_some_and(|first| first & 15 == wire::CLOSE);
+    match failure.close {
+        Some(None | Some(1000)) if is_close => {
+            miss("the connection to fail", "the answer to a right Close")
+        }
+        _ => Ok(()),
+    }
 }
 
 /// After `bytes` a Close with one of `codes` comes.
@@ -122,7 +141,7 @@ pub(crate) fn expect_code(close: &Option<Option<u16>>, codes: &[u16]) -> Outcome
     }
 }
 
-fn close_words(codes: &[u16]) -> String {
+pub(crate) fn close_words(codes: &[u16]) -> String {
     let codes: Vec<String> = codes.iter().map(ToString::to_string).collect();
     format!("Close {}", codes.join(" or "))
 }

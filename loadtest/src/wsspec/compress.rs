@@ -128,7 +128,8 @@ mod tests {
 
     #[test]
     fn every_length_and_distance_is_read_as_it_was_written() {
-        let data: Vec<u8> = (0..32_768_u32).map(|number| (number * 7 / 3) as u8).collect();
+        let data: Vec<u8> =
+            (0..32_768_u32).map(|number| (number * 7 / 3).to_le_bytes()[0]).collect();
         for distance in [1, 2, 4, 5, 6, 256, 257, 512, 513, 1024, 24_576, 24_577, 32_767, 32_768] {
             for length in [3, 4, 10, 11, 12, 34, 35, 130, 131, 257, 258] {
                 let tokens = [Token::Literals(&data), Token::Match { length, distance }];

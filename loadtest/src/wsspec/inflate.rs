@@ -46,7 +46,7 @@ impl Inflater {
         match bits.take(2)? {
             0 => bits.stored(out),
             1 => {
-                let lengths: Vec<u8> = (0..288).map(|symbol| fixed_length(symbol)).collect();
+                let lengths: Vec<u8> = (0..288).map(fixed_length).collect();
                 self.codes(bits, out, &Code::new(&lengths), &Code::new(&[5; 30]))
             }
             2 => {

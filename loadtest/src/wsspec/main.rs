@@ -123,7 +123,7 @@ fn run_all(arguments: &Arguments) -> Result<ExitCode, String> {
     let mut subject = subject(arguments, target)?;
     subject.probe().map_err(|words| format!("{target} cannot be tested: {words}"))?;
     let mut lines = Vec::new();
-    let mut show = Show::new(arguments);
+    let show = Show::new(arguments);
     run::run(&cases, &subject, usize::from(arguments.jobs), &mut |case, report| {
         let line = Line::new(case, report);
         show.write(|colour| line.words(colour, arguments.verbose));
@@ -183,7 +183,7 @@ impl Show {
     }
 
     /// Nobody to read it is no reason to end a run.
-    fn write(&mut self, words: impl Fn(bool) -> String) {
+    fn write(&self, words: impl Fn(bool) -> String) {
         let words = words(self.colour);
         let _ = if self.to_error {
             io::stderr().write_all(words.as_bytes())

@@ -36,6 +36,14 @@ impl<'a> Trial<'a> {
         Self { subject, transcript: RefCell::default() }
     }
 
+    /// Whether a message of `size` bytes is within the limit that was named, if one was.
+    pub(crate) fn admits(&self, size: usize) -> Outcome {
+        match self.subject.message_max {
+            Some(limit) if limit < size => skip(format!("needs messages of {size} bytes")),
+            _ => Ok(()),
+        }
+    }
+
     /// A connection that has said nothing yet.
     pub(crate) fn connect(&self) -> Result<Peer<'_>, Stop> {
         let mut peer = self.connect_deaf()?;

@@ -171,6 +171,9 @@ impl Reader {
             return Ok(None);
         }
         if let (Some(compressed), Some(deflate)) = (&message.compressed, &self.deflate) {
+            if compressed.ends_with(TAIL) {
+                return Err("a compressed message that still has its tail 00 00 ff ff".to_owned());
+            }
             message.payload = self
                 .inflater
                 .message(compressed, deflate.server_takeover)
@@ -178,9 +181,6 @@ impl Reader {
             if self.inflater.farthest > 1 << deflate.server_bits {
                 let (reach, window) = (self.inflater.farthest, 1 << deflate.server_bits);
                 return Err(format!("a match {reach} bytes back in a window of {window}"));
-            }
-            if compressed.ends_with(TAIL) {
-                return Err("a compressed message that still has its tail 00 00 ff ff".to_owned());
             }
         }
         if message.is_text && std::str::from_utf8(&message.payload).is_err() {

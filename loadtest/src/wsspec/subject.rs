@@ -9,6 +9,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::answer::Answer;
 use crate::case::Stop;
 use crate::peer::{Seen, Trial};
 use crate::reader::Event;
@@ -71,9 +72,21 @@ impl Subject {
         let echo = self.probe_echo()?;
         self.facts.echo = echo.is_some();
         self.facts.greeting = echo.unwrap_or(0);
-        let has_deflate = Trial::new(self).open_deflate("permessage-deflate").is_ok();
-        self.facts.deflate = has_deflate;
+        self.facts.deflate = self.probe_deflate();
         Ok(())
+    }
+
+    /// Whether the extension stands in the answer; that its parameters are right is a case.
+    fn probe_deflate(&self) -> bool {
+        let trial = Trial::new(self);
+        let request = self.request().add("Sec-WebSocket-Extensions", "permessage-deflate");
+        let Ok(mut peer) = trial.connect() else { return false };
+        peer.send(&request.bytes());
+        let named = |answer: Answer| {
+            let values = answer.values("Sec-WebSocket-Extensions");
+            answer.status == 101 && values.iter().any(|its| its.contains("permessage-deflate"))
+        };
+        peer.answer().is_ok_and(named)
     }
 
     /// The number of messages before the echo, or `None` if there is no echo.

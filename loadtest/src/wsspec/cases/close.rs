@@ -2,7 +2,7 @@
 
 use crate::case::{Case, Level, Need, miss};
 use crate::cases::{Violation, closes};
-use crate::peer::{Seen, seen_words, text};
+use crate::peer::{Seen, Trial, seen_words, text};
 use crate::reader::Event;
 use crate::wire::{self, CLOSE, Frame};
 
@@ -99,7 +99,7 @@ fn refused(code: u16) -> [Case; 2] {
 fn accepted(code: u16) -> Vec<Case> {
     let sentence = format!("Close {code} is answered by a Close that does not call it an error.");
     let echo = format!("The answer to Close {code} has the same code.");
-    let answer = move |trial: &crate::peer::Trial<'_>| {
+    let answer = move |trial: &Trial<'_>| {
         let mut peer = trial.open()?;
         peer.send(&wire::close(code, "bye"));
         peer.expect_close()
@@ -154,7 +154,7 @@ fn reason() -> Case {
         let mut peer = trial.open()?;
         peer.send(&wire::close(1000, "grüße, κόσμε, 😀"));
         match peer.expect_close()? {
-            Some(1007 | 1002) => miss("Close 1000", "a Close that calls it an error"),
+            Some(code @ 1002..) => miss("Close 1000", format!("Close {code}")),
             _ => Ok(()),
         }
     })
@@ -166,7 +166,7 @@ fn longest_reason() -> Case {
         let mut peer = trial.open()?;
         peer.send(&wire::close(1000, [b'x'; 123]));
         match peer.expect_close()? {
-            Some(code @ (1002 | 1009)) => miss("Close 1000", format!("Close {code}")),
+            Some(code @ 1002..) => miss("Close 1000", format!("Close {code}")),
             _ => Ok(()),
         }
     })

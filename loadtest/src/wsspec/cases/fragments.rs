@@ -3,9 +3,9 @@
 //! The order of fragments, control frames between them, and the forms that cost a careless server
 //! much: very many small fragments are an honest message, very many empty ones are not.
 
-use crate::case::{Case, Level, Need};
+use crate::case::{Case, Level, Need, Outcome};
 use crate::cases::{Exchange, Violation, closes};
-use crate::peer::{binary, pong, text};
+use crate::peer::{Trial, binary, pong, text};
 use crate::wire::{self, BINARY, Frame, TEXT};
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -130,10 +130,8 @@ fn single_bytes() -> Case {
     .needs(Need::Echo)
 }
 
-fn fragmented(trial: &crate::peer::Trial<'_>, count: usize, size: usize) -> crate::case::Outcome {
-    if trial.subject.message_max.is_some_and(|limit| limit < count * size) {
-        return crate::case::skip("beyond the limit that was named");
-    }
+fn fragmented(trial: &Trial<'_>, count: usize, size: usize) -> Outcome {
+    trial.admits(count * size)?;
     let mut peer = trial.open()?;
     let mut stream = Frame::new(BINARY, vec![7; size]).more().bytes();
     stream.extend(wire::middle(vec![7; size]).repeat(count - 2));

@@ -200,9 +200,7 @@ fn sizes() -> Vec<Case> {
         let sentence =
             format!("Messages of {size} bytes, text and binary, come back as they were.");
         Case::new(id, "RFC 6455 5.2", Level::Must, sentence, move |trial| {
-            if trial.subject.message_max.is_some_and(|limit| limit < size) {
-                return crate::case::skip("beyond the limit that was named");
-            }
+            trial.admits(size)?;
             let bytes: Vec<u8> = (0_u8..=255).cycle().take(size).collect();
             let mut peer = trial.open()?;
             peer.send(&[wire::text("a".repeat(size)), wire::binary(&bytes[..])].concat());

@@ -13,7 +13,8 @@ use crate::wire;
 
 pub(crate) fn cases() -> Vec<Case> {
     let mut cases = vec![sample(), other_key(), bytewise(), cut_in_two()];
-    cases.extend(accepted());
+    cases.extend(accepted_tokens());
+    cases.extend(accepted_lines());
     cases.extend(refusals().into_iter().flat_map(Refusal::cases));
     cases.extend([
         version_named(),
@@ -89,48 +90,59 @@ fn cut_in_two() -> Case {
     })
 }
 
-/// Right requests that careless servers refuse.
-fn accepted() -> Vec<Case> {
-    let of = |id, section, sentence: &str, edit: fn(Request) -> Request| {
-        Case::new(id, section, Level::Must, sentence, move |trial| {
-            let request = edit(trial.subject.request());
-            let mut peer = trial.connect()?;
-            peer.send(&request.bytes());
-            peer.upgraded(&request).map(|_| ())
-        })
-    };
+/// A right request that careless servers refuse.
+fn accepts(
+    id: &'static str,
+    section: &'static str,
+    sentence: &str,
+    edit: fn(Request) -> Request,
+) -> Case {
+    Case::new(id, section, Level::Must, sentence, move |trial| {
+        let request = edit(trial.subject.request());
+        let mut peer = trial.connect()?;
+        peer.send(&request.bytes());
+        peer.upgraded(&request).map(|_| ())
+    })
+}
+
+fn accepted_tokens() -> Vec<Case> {
     vec![
-        of(
+        accepts(
             "handshake/upgrade-any-case",
             "RFC 6455 4.2.1",
             "`Upgrade: WebSocket` is accepted: tokens have no case.",
             |request| request.set("Upgrade", "WebSocket"),
         ),
-        of(
+        accepts(
             "handshake/connection-list",
             "RFC 6455 4.2.1",
             "`Connection: keep-alive, Upgrade` is accepted.",
             |request| request.set("Connection", "keep-alive, Upgrade"),
         ),
-        of(
+        accepts(
             "handshake/connection-any-case",
             "RFC 6455 4.2.1",
             "`Connection: uPgRaDe` is accepted.",
             |request| request.set("Connection", "uPgRaDe"),
         ),
-        of(
+        accepts(
             "handshake/connection-two-lines",
             "RFC 9110 5.3",
             "`Connection` over two lines is one list.",
             |request| request.set("Connection", "keep-alive").add("Connection", "Upgrade"),
         ),
-        of(
+        accepts(
             "handshake/upgrade-list",
             "RFC 9110 7.8",
             "`Upgrade: foo/1, websocket` is accepted.",
             |request| request.set("Upgrade", "foo/1, websocket"),
         ),
-        of(
+    ]
+}
+
+fn accepted_lines() -> Vec<Case> {
+    vec![
+        accepts(
             "handshake/names-any-case",
             "RFC 9110 5.1",
             "Names of headers have no case.",
@@ -142,19 +154,19 @@ fn accepted() -> Vec<Case> {
                     .set("uPGRADE", "websocket")
             },
         ),
-        of(
+        accepts(
             "handshake/no-origin",
             "RFC 6455 4.2.2",
             "A client that is no browser sends no Origin and is accepted.",
             |request| request.remove("Origin"),
         ),
-        of(
+        accepts(
             "handshake/unknown-headers",
             "RFC 9110 5.1",
             "Headers that the server does not know are ignored.",
             |request| request.add("X-Unknown", "1").add("DNT", "1").add("X-Empty", ""),
         ),
-        of(
+        accepts(
             "handshake/spaces-around-values",
             "RFC 9112 5.1",
             "Spaces and tabs around a value do not belong to it.",
@@ -162,13 +174,13 @@ fn accepted() -> Vec<Case> {
                 request.set("Upgrade", " \t websocket \t ").set("Sec-WebSocket-Version", "  13  ")
             },
         ),
-        of(
+        accepts(
             "handshake/unknown-extension",
             "RFC 6455 9.1",
             "An unknown extension is ignored and not named in the answer.",
             |request| request.add("Sec-WebSocket-Extensions", "x-unknown; a=1; b=\"c\""),
         ),
-        of(
+        accepts(
             "handshake/content-length-0",
             "RFC 9110 8.6",
             "`Content-Length: 0` is no body.",
@@ -251,7 +263,7 @@ fn refused(trial: &Trial<'_>, bytes: &[u8], bytewise: bool, statuses: &[u16]) ->
 }
 
 fn refusals() -> Vec<Refusal> {
-    [methods(), headers(), keys(), versions(), lists(), lines(), bodies()]
+    [methods(), headers(), keys(), versions(), lists(), lines(), first_lines(), bodies()]
         .into_iter()
         .flatten()
         .collect()
@@ -513,6 +525,11 @@ fn lines() -> Vec<Refusal> {
             "A byte above 0x7f in a name is refused.",
             b"X-\xe9: b",
         ),
+    ]
+}
+
+fn first_lines() -> Vec<Refusal> {
+    vec![
         Refusal::raw(
             "handshake/line-bare-lf",
             "RFC 9112 2.2",
@@ -725,87 +742,74 @@ fn error_ends() -> Case {
     })
 }
 
+/// What is to be named in the answer, of what the server knows.
+fn names(
+    id: &'static str,
+    sentence: &str,
+    edit: fn(Request, &str) -> Request,
+    wanted: fn(&str) -> Option<&str>,
+) -> Case {
+    Case::new(id, "RFC 6455 4.2.2", Level::Must, sentence, move |trial| {
+        let known = trial.subject.subprotocol.clone().unwrap_or_default();
+        let mut peer = trial.connect()?;
+        peer.send(&edit(trial.subject.request(), &known).bytes());
+        let answer = peer.answer()?;
+        let wanted: Vec<&str> = wanted(&known).into_iter().collect();
+        let came = answer.values(PROTOCOL);
+        let is_refusal = answer.status == 400 && wanted.is_empty();
+        if is_refusal || (answer.status == 101 && came == wanted) {
+            return Ok(());
+        }
+        miss(format!("101 with the subprotocols {wanted:?}"), answer)
+    })
+}
+
+const PROTOCOL: &str = "Sec-WebSocket-Protocol";
+
 fn subprotocols() -> Vec<Case> {
-    let offered = |id,
-                   level,
-                   sentence: &str,
-                   edit: fn(Request, &str) -> Request,
-                   wanted: fn(&str) -> Vec<&str>| {
-        Case::new(id, "RFC 6455 4.2.2", level, sentence, move |trial| {
-            let known = trial.subject.subprotocol.clone().unwrap_or_default();
-            let mut peer = trial.connect()?;
-            peer.send(&edit(trial.subject.request(), &known).bytes());
-            let answer = peer.answer()?;
-            let came = answer.values("Sec-WebSocket-Protocol");
-            let is_refusal = answer.status == 400 && wanted(&known).is_empty();
-            if is_refusal || (answer.status == 101 && came == wanted(&known)) {
-                return Ok(());
-            }
-            miss(format!("101 with the subprotocols {:?}", wanted(&known)), answer)
-        })
+    let unknown = "None of unknown subprotocols is named in the answer.";
+    let known = "A subprotocol that is known and offered is named, once.";
+    let among = "Of several subprotocols the one that is known is named.";
+    let lines = "Subprotocols over two lines are one list.";
+    let silent = "A subprotocol that is not offered is not named.";
+    let case = "Subprotocols are compared with their case.";
+    let unknown = names(
+        "handshake/subprotocol-unknown",
+        unknown,
+        |request, _| request.add(PROTOCOL, "x-nobody, x-knows"),
+        |_| None,
+    );
+    let of = |id, sentence, edit: fn(Request, &str) -> Request| {
+        names(id, sentence, edit, |known| Some(known)).needs(Need::Subprotocol)
     };
-    const NAME: &str = "Sec-WebSocket-Protocol";
+    let none = |id, sentence, edit: fn(Request, &str) -> Request| {
+        names(id, sentence, edit, |_| None).needs(Need::Subprotocol)
+    };
     vec![
-        offered(
-            "handshake/subprotocol-unknown",
-            Level::Must,
-            "None of unknown subprotocols is named in the answer.",
-            |request, _| request.add(NAME, "x-nobody, x-knows"),
-            |_| vec![],
-        ),
-        offered(
-            "handshake/subprotocol-known",
-            Level::Must,
-            "A subprotocol that is known and offered is named, once.",
-            |request, known| request.add(NAME, known),
-            |known| vec![known],
-        )
-        .needs(Need::Subprotocol),
-        offered(
-            "handshake/subprotocol-among-unknown",
-            Level::Must,
-            "Of several subprotocols the one that is known is named.",
-            |request, known| request.add(NAME, format!("x-unknown, {known}, x-other")),
-            |known| vec![known],
-        )
-        .needs(Need::Subprotocol),
-        offered(
-            "handshake/subprotocol-two-lines",
-            Level::Must,
-            "Subprotocols over two lines are one list.",
-            |request, known| request.add(NAME, "x-unknown").add(NAME, known),
-            |known| vec![known],
-        )
-        .needs(Need::Subprotocol),
-        offered(
-            "handshake/subprotocol-not-offered",
-            Level::Must,
-            "A subprotocol that is not offered is not named.",
-            |request, _| request,
-            |_| vec![],
-        )
-        .needs(Need::Subprotocol),
-        offered(
-            "handshake/subprotocol-other-case",
-            Level::Should,
-            "Subprotocols are compared with their case.",
-            |request, known| {
-                let other: String = known
-                    .chars()
-                    .map(|c| {
-                        if c.is_ascii_lowercase() {
-                            c.to_ascii_uppercase()
-                        } else {
-                            c.to_ascii_lowercase()
-                        }
-                    })
-                    .collect();
-                request.add(NAME, other)
-            },
-            |_| vec![],
-        )
-        .needs(Need::Subprotocol),
+        unknown,
+        of("handshake/subprotocol-known", known, |request, known| request.add(PROTOCOL, known)),
+        of("handshake/subprotocol-among-unknown", among, |request, known| {
+            request.add(PROTOCOL, format!("x-unknown, {known}, x-other"))
+        }),
+        of("handshake/subprotocol-two-lines", lines, |request, known| {
+            request.add(PROTOCOL, "x-unknown").add(PROTOCOL, known)
+        }),
+        none("handshake/subprotocol-not-offered", silent, |request, _| request),
+        none("handshake/subprotocol-other-case", case, |request, known| {
+            request.add(PROTOCOL, other_case(known))
+        }),
     ]
+}
+
+fn other_case(name: &str) -> String {
+    let swap = |letter: char| {
+        if letter.is_ascii_lowercase() {
+            letter.to_ascii_uppercase()
+        } else {
+            letter.to_ascii_lowercase()
+        }
+    };
+    name.chars().map(swap).collect()
 }
 
 fn origins() -> Vec<Case> {

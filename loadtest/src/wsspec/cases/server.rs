@@ -8,7 +8,7 @@ use crate::peer::{binary, pong, text};
 use crate::wire;
 
 pub(crate) fn cases() -> Vec<Case> {
-    vec![messages(), controls(), lengths(), closes(), kinds(), interleaving()]
+    vec![messages(), controls(), lengths(), closes(), kinds(), interleaving(), stale_bytes()]
 }
 
 fn messages() -> Case {
@@ -93,6 +93,28 @@ fn interleaving() -> Case {
                 messages.pop();
             } else {
                 pongs.pop();
+            }
+        }
+        Ok(())
+    })
+    .needs(Need::Echo)
+}
+
+fn stale_bytes() -> Case {
+    let sentence = "Nothing of one connection comes to another.";
+    Case::new("server/no-stale-bytes", "RFC 6455 6.1", Level::Must, sentence, |trial| {
+        let size = trial.subject.message_max.map_or(100_000, |limit| limit.min(100_000));
+        let mut peers = (b'a'..=b'd')
+            .map(|letter| trial.open().map(|peer| (letter, peer)))
+            .collect::<Result<Vec<_>, _>>()?;
+        for _ in 0..3 {
+            for (letter, peer) in &mut peers {
+                peer.send(&wire::text(vec![*letter; size]));
+            }
+            for (letter, peer) in &mut peers {
+                peer.expect(&[text(vec![*letter; size])])?;
+                peer.send(&wire::text(vec![*letter; 10]));
+                peer.expect(&[text(vec![*letter; 10])])?;
             }
         }
         Ok(())
