@@ -1,34 +1,68 @@
-//! The echo scenario: each client keeps `depth` messages on their way and checks every answer.
+//! The echo scenario: each client sends messages and checks every answer.
+//!
+//! In the closed model each client keeps `depth` messages on their way: the next leaves when an
+//! answer comes. In the open model a [`Pace`] says when each message is due, clients take turns, and
+//! `depth` is only a bound: a message that is due while its client has no room waits in the client's
+//! own queue and keeps its intended time, from which its latency counts.
 //!
 //! A payload is a pure function of client and sequence number, so an answer is checked byte for
 //! byte against what must come without keeping what was sent: its first bytes are the sequence
-//! number and the client's number (as many of them as `size` has room for), and the rest is a
+//! number and the client's number (as many of them as its size has room for), and the rest is a
 //! window of one random pattern that moves with the sequence number. So an echo that was cut,
 //! repeated, exchanged between clients or shifted by a byte is seen.
 //!
-//! What is kept for a client is two counters and the time at which each message on its way was
-//! sent. Latency is from the moment before the send to the moment after the read.
+//! What is kept for a client is two counters and two times of each message on its way. Latency is
+//! from the moment before the send to the moment after the read.
+
+use std::collections::VecDeque;
 
 use rand::Rng;
 use tickwire_protocol::Kind;
 
 use crate::clock::Nanoseconds;
 use crate::fault::{Fault, Faults};
-use crate::scenario::{Outbox, Received, Scenario, Tally};
+use crate::pace::Pace;
+use crate::scenario::{Action, Outbox, Received, Scenario, Tally};
+use crate::size::{Size, Sizes};
 
 /// State of all clients of an echo run.
 #[derive(Debug)]
 pub(crate) struct Echo {
-    size: usize,
+    sizes: Sizes,
+    size_max: usize,
     depth: usize,
     clients: Vec<Client>,
-    /// When each message on its way was sent: `depth` cells for each client, message `n` in cell
-    /// `n % depth`.
-    sent_at: Vec<Nanoseconds>,
-    /// Payload bytes; messages are windows of `size` bytes at offsets below [`OFFSETS`].
+    /// The messages on their way: `depth` cells for each client, message `n` in cell `n % depth`.
+    on_the_way: Vec<Times>,
+    /// Payload bytes; messages are windows of it at offsets below [`OFFSETS`].
     pattern: Vec<u8>,
-    on_their_way: usize,
+    /// How many messages are on their way.
+    awaited: usize,
+    model: Model,
     stopped: bool,
+}
+
+/// When messages leave.
+#[derive(Debug)]
+enum Model {
+    /// Clients that were opened and have not sent yet.
+    Closed {
+        unprimed: VecDeque<usize>,
+    },
+    Open(Open),
+}
+
+/// The open model.
+#[derive(Debug)]
+struct Open {
+    pace: Pace,
+    /// Clients that are open, who take turns.
+    rota: Vec<usize>,
+    turn: usize,
+    /// By client, the intended times of messages that found no room.
+    owed: Vec<VecDeque<Nanoseconds>>,
+    /// How many they are in all.
+    owed_count: usize,
 }
 
 /// Sequence numbers of one client: those in between are on their way.
@@ -38,55 +72,109 @@ struct Client {
     sent: usize,
 }
 
+/// The times of one message.
+#[derive(Debug, Clone, Copy, Default)]
+struct Times {
+    intended: Nanoseconds,
+    sent: Nanoseconds,
+}
+
 impl Echo {
-    /// Clients that each keep `depth` messages of `size` bytes on their way.
-    pub(crate) fn new(connections: usize, size: usize, depth: usize) -> Self {
-        let mut pattern = vec![0; size + OFFSETS];
+    /// Clients that each keep `depth` messages on their way, or follow `pace` and keep at most so
+    /// many on their way.
+    pub(crate) fn new(connections: usize, size: &Size, depth: usize, pace: Option<Pace>) -> Self {
+        let size_max = size.max();
+        let mut pattern = vec![0; size_max + OFFSETS];
         rand::make_rng::<rand::rngs::SmallRng>().fill_bytes(&mut pattern);
+        let model = match pace {
+            None => Model::Closed { unprimed: VecDeque::new() },
+            Some(pace) => Model::Open(Open {
+                pace,
+                rota: Vec::new(),
+                turn: 0,
+                owed: vec![VecDeque::new(); connections],
+                owed_count: 0,
+            }),
+        };
         Self {
-            size,
+            sizes: Sizes::new(size),
+            size_max,
             depth,
             clients: vec![Client::default(); connections],
-            sent_at: vec![0; connections * depth],
+            on_the_way: vec![Times::default(); connections * depth],
             pattern,
-            on_their_way: 0,
+            awaited: 0,
+            model,
             stopped: false,
         }
     }
 
-    /// Sends the client's next message.
+    /// Sends the client's next message, which was due at `intended`.
     #[inline]
-    fn send(&mut self, client: usize, now: Nanoseconds, outbox: &mut Outbox<'_>) {
+    fn send(
+        &mut self,
+        client: usize,
+        intended: Nanoseconds,
+        now: Nanoseconds,
+        outbox: &mut Outbox<'_>,
+    ) {
         let sequence = self.clients[client].sent;
         self.clients[client].sent += 1;
-        self.on_their_way += 1;
+        self.awaited += 1;
         let cell = self.cell(client, sequence);
-        self.sent_at[cell] = now;
+        self.on_the_way[cell] = Times { intended, sent: now };
         let (prefix, rest) = self.payload(client, sequence);
-        outbox.binary(&[&prefix[..PREFIX.min(self.size)], rest]);
+        outbox.binary(&[prefix.used(), rest]);
     }
 
     /// The payload of a message: its prefix, of which as much is used as has room, and the rest.
     #[inline]
-    fn payload(&self, client: usize, sequence: usize) -> ([u8; PREFIX], &[u8]) {
-        let mut prefix = [0; PREFIX];
-        prefix[..8].copy_from_slice(&(sequence as u64).to_le_bytes());
-        prefix[8..].copy_from_slice(&(client as u64).to_le_bytes());
+    fn payload(&self, client: usize, sequence: usize) -> (Prefix, &[u8]) {
+        let size = self.sizes.of(client, sequence);
+        let mut bytes = [0; PREFIX];
+        bytes[..8].copy_from_slice(&(sequence as u64).to_le_bytes());
+        bytes[8..].copy_from_slice(&(client as u64).to_le_bytes());
         let start = sequence % OFFSETS;
-        let end = start + self.size.saturating_sub(PREFIX);
-        (prefix, &self.pattern[start..end])
+        let end = start + size.saturating_sub(PREFIX);
+        (Prefix { bytes, len: PREFIX.min(size) }, &self.pattern[start..end])
     }
 
     #[inline]
     fn is_message(&self, client: usize, sequence: usize, payload: &[u8]) -> bool {
         let (prefix, rest) = self.payload(client, sequence);
-        let (head, tail) = payload.split_at(PREFIX.min(self.size));
-        head == &prefix[..head.len()] && tail == rest
+        payload
+            .split_at_checked(prefix.len)
+            .is_some_and(|(head, tail)| head == prefix.used() && tail == rest)
     }
 
     #[inline]
     fn cell(&self, client: usize, sequence: usize) -> usize {
         client * self.depth + sequence % self.depth
+    }
+
+    #[inline]
+    fn has_room(&self, client: usize) -> bool {
+        let Client { answered, sent } = self.clients[client];
+        sent - answered < self.depth
+    }
+
+    /// Sends what the client owes, as far as there is room; `held` says that there was none before.
+    #[inline]
+    fn pay(
+        &mut self,
+        client: usize,
+        now: Nanoseconds,
+        held: bool,
+        outbox: &mut Outbox<'_>,
+        tally: &mut Tally,
+    ) {
+        while self.has_room(client) {
+            let Model::Open(open) = &mut self.model else { return };
+            let Some(intended) = open.owed[client].pop_front() else { return };
+            open.owed_count -= 1;
+            tally.measure.sent(now.saturating_sub(intended), held);
+            self.send(client, intended, now, outbox);
+        }
     }
 
     /// Tells what is wrong with an answer that is not the echo that was due, and returns the
@@ -109,16 +197,6 @@ impl Echo {
             faults.count(Fault::WrongKind, example);
             return due + 1;
         }
-        if came != self.size {
-            let example = || {
-                format!(
-                    "client {client}: the echo of message {due}: {came} bytes, not {}",
-                    self.size
-                )
-            };
-            faults.count(Fault::EchoLength, example);
-            return due + 1;
-        }
         let claimed = payload.first_chunk::<8>().map(|bytes| u64::from_le_bytes(*bytes));
         let claimed = claimed.and_then(|claimed| usize::try_from(claimed).ok());
         match claimed.filter(|claimed| self.is_message(client, *claimed, payload)) {
@@ -126,27 +204,108 @@ impl Echo {
                 let example =
                     || format!("client {client}: echo {claimed} came while {due} was due");
                 faults.count_many(Fault::EchoSkipped, (claimed - due) as u64, example);
-                claimed + 1
+                return claimed + 1;
             }
             Some(claimed) if claimed < due => {
                 let example =
                     || format!("client {client}: echo {claimed} came again, {due} is due");
                 faults.count(Fault::EchoStale, example);
-                due
+                return due;
             }
-            _ => {
-                let example = || format!("client {client}: the echo of message {due} differs");
-                faults.count(Fault::EchoContent, example);
-                due + 1
+            _ => {}
+        }
+        let size = self.sizes.of(client, due);
+        if came == size {
+            let example = || format!("client {client}: the echo of message {due} differs");
+            faults.count(Fault::EchoContent, example);
+        } else {
+            let example =
+                || format!("client {client}: the echo of message {due}: {came} bytes, not {size}");
+            faults.count(Fault::EchoLength, example);
+        }
+        due + 1
+    }
+}
+
+impl Open {
+    /// Hands out what is due, in turns; gives the next client that has something to send.
+    fn next(&mut self, now: Nanoseconds, has_room: impl Fn(usize) -> bool) -> Option<usize> {
+        if self.rota.is_empty() {
+            return None;
+        }
+        while let Some(intended) = self.pace.take(now) {
+            self.turn = if self.turn + 1 < self.rota.len() { self.turn + 1 } else { 0 };
+            let client = self.rota[self.turn];
+            let ready = self.owed[client].is_empty() && has_room(client);
+            self.owed[client].push_back(intended);
+            self.owed_count += 1;
+            if self.owed_count > OWED_MAX {
+                self.pace.stop();
+            }
+            if ready {
+                return Some(client);
             }
         }
+        None
+    }
+
+    fn lost(&mut self, client: usize) {
+        self.rota.retain(|open| *open != client);
+        self.owed_count -= self.owed[client].len();
+        self.owed[client] = VecDeque::new();
     }
 }
 
 impl Scenario for Echo {
-    fn begin(&mut self, client: usize, now: Nanoseconds, outbox: &mut Outbox<'_>) {
-        for _ in 0..self.depth {
-            self.send(client, now, outbox);
+    fn opened(&mut self, client: usize, _now: Nanoseconds, _tally: &mut Tally) {
+        match &mut self.model {
+            Model::Closed { unprimed } => unprimed.push_back(client),
+            Model::Open(open) => open.rota.push(client),
+        }
+    }
+
+    fn start(&mut self, now: Nanoseconds) {
+        if let Model::Open(open) = &mut self.model {
+            open.pace.start(now);
+        }
+    }
+
+    #[inline]
+    fn next(&mut self, now: Nanoseconds) -> Option<Action> {
+        if self.stopped {
+            return None;
+        }
+        let (clients, depth) = (&self.clients, self.depth);
+        let has_room = |client: usize| clients[client].sent - clients[client].answered < depth;
+        match &mut self.model {
+            Model::Closed { unprimed } => unprimed.pop_front(),
+            Model::Open(open) => open.next(now, has_room),
+        }
+        .map(Action::Send)
+    }
+
+    #[inline]
+    fn due(&self) -> Nanoseconds {
+        match &self.model {
+            Model::Open(open) if !open.rota.is_empty() => open.pace.due(),
+            _ => Nanoseconds::MAX,
+        }
+    }
+
+    fn compose(
+        &mut self,
+        client: usize,
+        now: Nanoseconds,
+        outbox: &mut Outbox<'_>,
+        tally: &mut Tally,
+    ) {
+        match self.model {
+            Model::Open(_) => self.pay(client, now, false, outbox, tally),
+            Model::Closed { .. } => {
+                while self.has_room(client) {
+                    self.send(client, now, now, outbox);
+                }
+            }
         }
     }
 
@@ -162,55 +321,93 @@ impl Scenario for Echo {
         let Client { answered: due, sent } = self.clients[client];
         let right = due < sent
             && message.kind == Kind::Binary
-            && message.payload.len() == self.size
             && self.is_message(client, due, message.payload);
+        let is_open = matches!(self.model, Model::Open(_));
         let next = if right {
-            let sent_at = self.sent_at[self.cell(client, due)];
-            tally.measure.record(now.saturating_sub(sent_at), self.size);
+            let Times { intended, sent } = self.on_the_way[self.cell(client, due)];
+            let latency = now.saturating_sub(intended);
+            let (raw, size) = (now.saturating_sub(sent), message.payload.len());
+            match is_open {
+                true => tally.measure.record_due(latency, raw, size),
+                false => tally.measure.record(latency, size),
+            }
             due + 1
         } else {
             self.wrong(client, message, &mut tally.faults)
         };
         self.clients[client].answered = next;
-        self.on_their_way -= next - due;
-        if !self.stopped {
-            for _ in due..next {
-                self.send(client, now, outbox);
-            }
+        self.awaited -= next - due;
+        if self.stopped {
+            return;
+        }
+        if is_open {
+            return self.pay(client, now, true, outbox, tally);
+        }
+        for _ in due..next {
+            self.send(client, now, now, outbox);
         }
     }
 
     fn lost(&mut self, client: usize) {
         let Client { answered, sent } = &mut self.clients[client];
-        self.on_their_way -= *sent - *answered;
+        self.awaited -= *sent - *answered;
         *answered = *sent;
+        match &mut self.model {
+            Model::Closed { unprimed } => unprimed.retain(|open| *open != client),
+            Model::Open(open) => open.lost(client),
+        }
     }
 
     fn stop(&mut self) {
         self.stopped = true;
+        if let Model::Open(open) = &mut self.model {
+            open.pace.stop();
+        }
     }
 
     fn awaited(&self) -> u64 {
-        self.on_their_way as u64
+        self.awaited as u64
     }
 
-    fn finish(&mut self, faults: &mut Faults) {
+    fn finish(&mut self, now: Nanoseconds, tally: &mut Tally) {
         for (number, client) in self.clients.iter().enumerate() {
             let missing = client.sent - client.answered;
             let example = || format!("client {number}: message {} has no echo", client.answered);
-            faults.count_many(Fault::EchoMissing, missing as u64, example);
+            tally.faults.count_many(Fault::EchoMissing, missing as u64, example);
+        }
+        if let Model::Open(open) = &mut self.model {
+            for intended in open.owed.iter_mut().flat_map(std::mem::take) {
+                tally.measure.unsent(now.saturating_sub(intended));
+            }
         }
     }
 
     fn outbox_bytes_max(&self) -> usize {
-        self.depth * (self.size + tickwire_frame::Header::LEN_MAX)
+        self.depth * (self.size_max + tickwire_frame::Header::LEN_MAX)
     }
 
     fn message_bytes_max(&self) -> u64 {
         // An echo that is longer than the message is a fault of its own and must arrive to be seen.
-        (self.size as u64).max(1) * 2 + 1024
+        (self.size_max as u64).max(1) * 2 + 1024
     }
 }
+
+/// The first bytes of a payload.
+struct Prefix {
+    bytes: [u8; PREFIX],
+    len: usize,
+}
+
+impl Prefix {
+    #[inline]
+    fn used(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+/// Messages that may wait for room in all clients together: 8 MB. Beyond it the server is hopeless
+/// at this rate, and the schedule ends; what was due counts as never sent.
+const OWED_MAX: usize = 1 << 20;
 
 /// Sequence number and client number, 8 bytes each.
 const PREFIX: usize = 16;
@@ -220,8 +417,12 @@ const OFFSETS: usize = 251;
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
-    use crate::measure::Measure;
+    use crate::measure::{Measure, Sends};
+    use crate::pace::Arrivals;
+    use crate::plan::{Ramp, Stage};
     use crate::scenario::Masks;
 
     /// One client with everything sent, and what is wrong with the answers that it is given.
@@ -234,21 +435,40 @@ mod tests {
 
     impl Exchange {
         fn new(size: usize, depth: usize) -> Self {
-            let tally = Tally { measure: Measure::new(), faults: Faults::default() };
-            let mut exchange = Self {
-                echo: Echo::new(2, size, depth),
-                tally,
-                wire: Vec::new(),
-                masks: Masks::new(),
-            };
-            let mut outbox = Outbox { bytes: &mut exchange.wire, masks: &mut exchange.masks };
-            exchange.echo.begin(1, 100, &mut outbox);
+            Self::with(Echo::new(2, &Size::Fixed(size), depth, None))
+        }
+
+        fn with(echo: Echo) -> Self {
+            let mut measure = Measure::new(&[Stage::new(Duration::from_secs(1))]);
+            measure.begin(0, 2);
+            let tally = Tally { measure, faults: Faults::default() };
+            let mut exchange = Self { echo, tally, wire: Vec::new(), masks: Masks::new() };
+            exchange.echo.opened(1, 50, &mut exchange.tally);
+            exchange.echo.start(100);
+            exchange.advance(100);
             exchange
+        }
+
+        /// Does what is due, and returns how many messages are on their way then.
+        fn advance(&mut self, now: Nanoseconds) -> u64 {
+            while let Some(action) = self.echo.next(now) {
+                assert_eq!(action, Action::Send(1));
+                let mut outbox = Outbox { bytes: &mut self.wire, masks: &mut self.masks };
+                self.echo.compose(1, now, &mut outbox, &mut self.tally);
+            }
+            self.echo.awaited()
         }
 
         fn payload(&self, client: usize, sequence: usize) -> Vec<u8> {
             let (prefix, rest) = self.echo.payload(client, sequence);
-            [&prefix[..PREFIX.min(self.echo.size)], rest].concat()
+            [prefix.used(), rest].concat()
+        }
+
+        fn answer_at(&mut self, now: Nanoseconds, sequence: usize) {
+            let payload = self.payload(1, sequence);
+            let mut outbox = Outbox { bytes: &mut self.wire, masks: &mut self.masks };
+            let message = Received { kind: Kind::Binary, payload: &payload };
+            self.echo.received(1, message, now, &mut outbox, &mut self.tally);
         }
 
         fn answer(&mut self, kind: Kind, payload: &[u8]) {
@@ -258,7 +478,7 @@ mod tests {
         }
 
         fn faults(&mut self) -> Vec<(Fault, u64)> {
-            self.echo.finish(&mut self.tally.faults);
+            self.echo.finish(1_000, &mut self.tally);
             self.tally.faults.iter().map(|(fault, seen)| (fault, seen.count)).collect()
         }
     }
@@ -366,5 +586,66 @@ mod tests {
         exchange.answer(Kind::Binary, &first);
         assert_eq!(exchange.echo.awaited(), 2);
         assert_eq!(exchange.faults(), [(Fault::EchoMissing, 2)]);
+    }
+
+    /// Ten messages, 100 ns apart, and at most `depth` on their way.
+    fn paced(depth: usize) -> Exchange {
+        let stage = Stage::new(Duration::from_micros(1)).with_rate(Ramp::constant(1e7));
+        let pace = Pace::new(&[stage], Arrivals::Even);
+        Exchange::with(Echo::new(2, &Size::Fixed(40), depth, pace))
+    }
+
+    #[test]
+    fn the_open_model_sends_on_time_whatever_comes_back() {
+        let mut exchange = paced(64);
+        assert_eq!((exchange.echo.awaited(), exchange.echo.due()), (1, 200));
+        assert_eq!(exchange.advance(199), 1);
+        assert_eq!(exchange.advance(450), 4);
+        exchange.answer_at(500, 0);
+        assert_eq!(exchange.echo.awaited(), 3, "an answer does not make it send more");
+        assert_eq!(exchange.advance(100_000), 9);
+        assert_eq!(exchange.echo.due(), Nanoseconds::MAX);
+    }
+
+    #[test]
+    fn latency_counts_from_the_intended_time_and_the_raw_figure_from_the_send() {
+        let mut exchange = paced(1);
+        // Numbers 0 to 4 were due by now; four wait for the first one's answer.
+        assert_eq!(exchange.advance(599), 1);
+        exchange.answer_at(700, 0);
+        exchange.answer_at(710, 1);
+        let measured = exchange.tally.measure.finish();
+        let mut latencies = measured.latency.iter_recorded();
+        let mut next = || latencies.next().map(|it| it.value_iterated_to());
+        assert_eq!((next(), next()), (Some(510), Some(600)), "from 200 to 710 and from 100 to 700");
+        assert_eq!((measured.raw.min(), measured.raw.max()), (10, 600), "number 1 left at 700");
+        assert_eq!(measured.sends, Sends { sent: 3, held: 2, ..Sends::default() });
+    }
+
+    #[test]
+    fn what_never_left_counts_with_the_time_that_it_waited() {
+        let mut exchange = paced(1);
+        exchange.advance(349);
+        exchange.echo.stop();
+        exchange.answer_at(400, 0);
+        exchange.echo.finish(1_000, &mut exchange.tally);
+        let measured = exchange.tally.measure.finish();
+        assert_eq!(measured.sends.unsent, 2);
+        assert_eq!((measured.latency.len(), measured.latency.max()), (3, 800));
+        assert_eq!(measured.raw.len(), 1);
+    }
+
+    #[test]
+    fn echoes_of_many_sizes_are_told_apart() {
+        let size = "8:50,20..1000".parse::<Size>();
+        assert!(size.is_err());
+        let size = "8:50,20:30,1000:20".parse().unwrap();
+        let mut exchange = Exchange::with(Echo::new(2, &size, 2, None));
+        for sequence in 0..2_000 {
+            exchange.answer_at(700, sequence);
+        }
+        exchange.answer_at(700, 2_001);
+        exchange.echo.lost(1);
+        assert_eq!(exchange.faults(), [(Fault::EchoSkipped, 1)]);
     }
 }

@@ -12,7 +12,7 @@ use tickwire_protocol::Kind;
 
 use crate::clock::Nanoseconds;
 use crate::fault::{Fault, Faults};
-use crate::scenario::{Outbox, Received, Scenario, Tally};
+use crate::scenario::{Action, Outbox, Received, Scenario, Tally};
 
 /// State of all clients of a fan-out run.
 #[derive(Debug)]
@@ -20,7 +20,20 @@ pub(crate) struct Fanout {
     clients: Vec<Client>,
     /// Size of the first message, which all others must have.
     size: Option<usize>,
-    started: bool,
+    /// The client that says `start`.
+    starter: Option<usize>,
+    phase: Phase,
+}
+
+/// How far the run is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Connections are opened.
+    Before,
+    /// `start` is to be said.
+    Due,
+    /// It was said.
+    Started,
 }
 
 /// What one client has received.
@@ -30,14 +43,23 @@ struct Client {
     due: u64,
     /// Bit `n` says that `due - 1 - n` was received.
     seen: u64,
+    /// When the newest message was published.
+    published: Nanoseconds,
     /// Whether it counts as gone, so that its silence means nothing.
     lost: bool,
+    /// Whether it was opened after the start, so that its first number may be any.
+    joined_late: bool,
 }
 
 impl Fanout {
     /// Clients that listen.
     pub(crate) fn new(connections: usize) -> Self {
-        Self { clients: vec![Client::default(); connections], size: None, started: false }
+        Self {
+            clients: vec![Client::default(); connections],
+            size: None,
+            starter: None,
+            phase: Phase::Before,
+        }
     }
 
     /// Takes the size of the first message; holds every other one to it.
@@ -53,10 +75,10 @@ impl Fanout {
     /// Judges a sequence number other than the one that was due; returns whether it is news.
     #[cold]
     fn out_of_order(&mut self, client: usize, sequence: u64, faults: &mut Faults) -> bool {
-        let Client { due, seen, .. } = &mut self.clients[client];
+        let Client { due, seen, joined_late, .. } = &mut self.clients[client];
         if let Some(skipped) = sequence.checked_sub(*due) {
             let (fault, count) = match *seen {
-                0 => (Fault::LateStart, 1),
+                0 => (Fault::LateStart, u64::from(!*joined_late)),
                 _ => (Fault::Gap, skipped),
             };
             faults.count_many(fault, count, || {
@@ -88,11 +110,34 @@ impl Client {
 }
 
 impl Scenario for Fanout {
-    fn begin(&mut self, _client: usize, _now: Nanoseconds, outbox: &mut Outbox<'_>) {
-        if !self.started {
-            self.started = true;
-            outbox.text("start");
-        }
+    fn opened(&mut self, client: usize, _now: Nanoseconds, _tally: &mut Tally) {
+        self.starter.get_or_insert(client);
+        self.clients[client] =
+            Client { joined_late: self.phase != Phase::Before, ..Client::default() };
+    }
+
+    fn start(&mut self, _now: Nanoseconds) {
+        self.phase = Phase::Due;
+    }
+
+    fn next(&mut self, _now: Nanoseconds) -> Option<Action> {
+        let starter = self.starter.filter(|_| self.phase == Phase::Due)?;
+        self.phase = Phase::Started;
+        Some(Action::Send(starter))
+    }
+
+    fn due(&self) -> Nanoseconds {
+        Nanoseconds::MAX
+    }
+
+    fn compose(
+        &mut self,
+        _client: usize,
+        _now: Nanoseconds,
+        outbox: &mut Outbox<'_>,
+        _tally: &mut Tally,
+    ) {
+        outbox.text("start");
     }
 
     #[inline]
@@ -116,6 +161,15 @@ impl Scenario for Fanout {
         } else if !self.out_of_order(client, sequence, &mut tally.faults) {
             return;
         }
+        let newest = std::mem::replace(&mut self.clients[client].published, published);
+        if published < newest {
+            let older = newest - published;
+            tally.faults.count(Fault::Stale, || {
+                format!(
+                    "client {client}: number {sequence} is {older} ns older than the one before"
+                )
+            });
+        }
         match now.checked_sub(published) {
             Some(latency) => tally.measure.record(latency, payload.len()),
             None => tally.faults.count(Fault::Future, || {
@@ -136,13 +190,14 @@ impl Scenario for Fanout {
         0
     }
 
-    fn finish(&mut self, faults: &mut Faults) {
+    fn finish(&mut self, _now: Nanoseconds, tally: &mut Tally) {
         if self.clients.iter().all(|client| client.seen == 0) {
             return;
         }
         for (number, client) in self.clients.iter().enumerate() {
-            if client.seen == 0 && !client.lost {
-                faults.count(Fault::Silent, || format!("client {number}: nothing came"));
+            if client.seen == 0 && !client.lost && !client.joined_late {
+                let example = || format!("client {number}: nothing came");
+                tally.faults.count(Fault::Silent, example);
             }
         }
     }
@@ -187,8 +242,11 @@ const MESSAGE_BYTES_MAX: u64 = 64 << 20;
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::measure::Measure;
+    use crate::plan::Stage;
     use crate::scenario::Masks;
 
     /// Feeds one client of two with messages, and tells what is wrong with them.
@@ -201,7 +259,9 @@ mod tests {
 
     impl Exchange {
         fn new() -> Self {
-            let tally = Tally { measure: Measure::new(), faults: Faults::default() };
+            let mut measure = Measure::new(&[Stage::new(Duration::from_secs(1))]);
+            measure.begin(0, 2);
+            let tally = Tally { measure, faults: Faults::default() };
             Self { fanout: Fanout::new(2), tally, wire: Vec::new(), masks: Masks::new() }
         }
 
@@ -275,22 +335,47 @@ mod tests {
     #[test]
     fn one_client_alone_says_start() {
         let mut exchange = Exchange::new();
+        for client in [1, 0] {
+            exchange.fanout.opened(client, NOW, &mut exchange.tally);
+        }
+        assert_eq!(exchange.fanout.next(NOW), None, "not before all are open");
+        exchange.fanout.start(NOW);
+        assert_eq!(exchange.fanout.next(NOW), Some(Action::Send(1)));
+        assert_eq!(exchange.fanout.next(NOW), None);
         let mut outbox = Outbox { bytes: &mut exchange.wire, masks: &mut exchange.masks };
-        exchange.fanout.begin(0, NOW, &mut outbox);
-        exchange.fanout.begin(1, NOW, &mut outbox);
+        exchange.fanout.compose(1, NOW, &mut outbox, &mut exchange.tally);
         assert_eq!((exchange.wire.len(), exchange.wire[0]), (2 + 4 + 5, 0x81));
     }
 
     #[test]
     fn silence_is_a_fault_if_others_heard_something() {
         let mut exchange = Exchange::new();
-        exchange.fanout.finish(&mut exchange.tally.faults);
+        exchange.fanout.finish(NOW, &mut exchange.tally);
         assert_eq!(exchange.faults(), []);
         exchange.publish(NOW, 0, 20);
-        exchange.fanout.finish(&mut exchange.tally.faults);
+        exchange.fanout.finish(NOW, &mut exchange.tally);
         assert_eq!(exchange.faults(), [(Fault::Silent, 1)]);
         exchange.fanout.lost(1);
-        exchange.fanout.finish(&mut exchange.tally.faults);
+        exchange.fanout.finish(NOW, &mut exchange.tally);
         assert_eq!(exchange.faults(), [(Fault::Silent, 1)]);
+    }
+
+    #[test]
+    fn a_value_older_than_the_one_before_is_stale() {
+        let mut exchange = Exchange::new();
+        exchange.publish(NOW - 100, 0, 20);
+        exchange.publish(NOW - 300, 1, 20);
+        exchange.publish(NOW - 300, 2, 20);
+        assert_eq!(exchange.faults(), [(Fault::Stale, 1)]);
+    }
+
+    #[test]
+    fn a_client_that_joins_late_may_begin_anywhere() {
+        let mut exchange = Exchange::new();
+        exchange.fanout.start(NOW);
+        exchange.fanout.opened(0, NOW, &mut exchange.tally);
+        exchange.publish(NOW, 70, 20);
+        exchange.publish(NOW, 72, 20);
+        assert_eq!(exchange.faults(), [(Fault::Gap, 1)]);
     }
 }

@@ -71,6 +71,8 @@ pub enum Fault {
     Duplicate,
     /// A message came after one that follows it.
     Reordered,
+    /// A newer message with an older value than the one before it.
+    Stale,
     /// A time of publication that is still to come.
     Future,
     /// A client received nothing while others did.
@@ -111,6 +113,7 @@ impl Fault {
             Self::Gap => "gap",
             Self::Duplicate => "duplicate",
             Self::Reordered => "reordered",
+            Self::Stale => "stale",
             Self::Future => "future",
             Self::Silent => "silent",
             Self::CloseUnanswered => "close_unanswered",
@@ -181,6 +184,7 @@ impl Fault {
                 "the server lost, repeated or reordered messages; if it drops for slow clients, \
                  lower its rate"
             }
+            Self::Stale => "the server sent a value that a newer one had replaced",
             Self::Future => {
                 "server and generator must run on one machine, so that they share CLOCK_MONOTONIC"
             }

@@ -1,18 +1,22 @@
 //! The loop that drives all connections of a run, on one thread.
 //!
-//! A turn waits for readiness (epoll through mio, edge-triggered), and for each ready connection
-//! reads once into the one hot input buffer, hands whole messages to the scenario, and sends what
-//! the scenario answered with one system call. Nothing is allocated for a message, and a connection
-//! has no buffer of its own (see [`Member`]). It shares no code with the server engine's loop, so
-//! that a fault of that one cannot hide here.
+//! A turn waits for readiness (epoll through mio, edge-triggered) or for the moment at which the
+//! scenario has something to do; for each ready connection it reads once into the one hot input
+//! buffer, hands whole messages to the scenario, and sends what the scenario answered with one
+//! system call. Nothing is allocated for a message, and a connection has no buffer of its own (see
+//! [`Member`]). It shares no code with the server engine's loop, so that a fault of that one cannot
+//! hide here.
 //!
-//! A run is five stages: *connecting* in bursts of at most [`PENDING_MAX`]; *running* until the
-//! time is over; *draining*, waiting for answers that are still due; *closing* with Close 1000; and
-//! done. A connection that fails or is lost is counted and the rest goes on; with none left the
-//! stage ends.
+//! A run has five parts: *connecting* in bursts of at most [`PENDING_MAX`]; *running* the stages of
+//! its plan; *draining*, waiting for answers that are still due; *closing* with Close 1000; and
+//! done. A connection that fails or is lost is counted and the rest goes on; with none left the part
+//! ends.
 //!
-//! Each wait has a bound, named at the end of this file. A client's number is its token and is
-//! never used twice, so an event can never reach another connection than its own.
+//! Each wait has a bound, named at the end of this file. A client's number is its token. A socket
+//! that takes the number of one that was closed may see an event of that one in the same turn, which
+//! is why every reaction first tries and then believes.
+
+mod connection;
 
 use std::collections::VecDeque;
 use std::io;
@@ -20,18 +24,17 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use mio::event::Event as Readiness;
 use mio::{Events, Poll, Token};
-use tickwire_protocol::{
-    ClientError, ClientHandshake, CloseCode, Connection, Event, Inflater, Limits, Role, State,
-};
+use tickwire_protocol::{Inflater, Limits};
 
 use crate::clock::{self, Nanoseconds};
 use crate::fault::{Fault, Faults};
-use crate::load::{Connections, Live, Outcome, Stage};
+use crate::load::{Connections, Live, Outcome, Part};
 use crate::measure::{Interval, Measure};
-use crate::member::{Member, Phase, Spares};
-use crate::scenario::{Masks, Outbox, Received, Scenario, Tally};
+use crate::member::{Member, Spares};
+use crate::plan::Stage;
+use crate::scenario::{Action, Masks, Scenario, Tally};
+use crate::timer::Timer;
 
 /// Where and how long, and who is told.
 pub(crate) struct Orders<'a> {
@@ -40,8 +43,10 @@ pub(crate) struct Orders<'a> {
     pub(crate) path: &'a str,
     pub(crate) protocols: &'a [&'a str],
     pub(crate) headers: &'a [(&'a str, &'a str)],
+    /// Clients in all, of which `initial` are open before the time starts.
     pub(crate) connections: usize,
-    pub(crate) duration: Duration,
+    pub(crate) initial: usize,
+    pub(crate) stages: &'a [Stage],
     /// Ends the run early when it becomes true.
     pub(crate) stop: &'a AtomicBool,
     pub(crate) observe: &'a mut dyn FnMut(&Live),
@@ -52,17 +57,20 @@ pub(crate) struct Fleet<'a, S> {
     orders: Orders<'a>,
     scenario: S,
     poll: Poll,
-    stage: Stage,
-    stage_began: Nanoseconds,
+    timer: Timer,
+    part: Part,
+    part_began: Nanoseconds,
     tick_at: Nanoseconds,
     /// By client number; `None` before the client starts and after it is gone.
     members: Vec<Option<Member>>,
     /// Clients that are being opened, in the order of their deadlines; some are open by now.
     deadlines: VecDeque<(Nanoseconds, usize)>,
     pending: usize,
-    /// Connections that are open now.
+    /// Connections that are open now, without those that we are closing.
     open: usize,
-    /// Open connections whose Close was not answered yet, while closing.
+    /// Connections that we have closed and whose socket is still open.
+    leaving: usize,
+    /// Those of them whose Close was not answered yet.
     unanswered: usize,
     counts: Connections,
     /// Clients whose socket had more than one turn may read.
@@ -73,13 +81,8 @@ pub(crate) struct Fleet<'a, S> {
     spares: Spares,
     masks: Masks,
     limits: Limits,
+    inflater: Inflater,
     tally: Tally,
-}
-
-/// Why a connection is gone.
-struct Loss {
-    fault: Fault,
-    words: String,
 }
 
 impl<'a, S: Scenario> Fleet<'a, S> {
@@ -87,15 +90,18 @@ impl<'a, S: Scenario> Fleet<'a, S> {
         let mut limits = Limits::default();
         limits.message_bytes_max = scenario.message_bytes_max();
         let now = clock::now();
+        let poll = Poll::new()?;
         Ok(Self {
-            poll: Poll::new()?,
-            stage: Stage::Connecting,
-            stage_began: now,
+            timer: Timer::new(poll.registry(), TIMER)?,
+            poll,
+            part: Part::Connecting,
+            part_began: now,
             tick_at: now + TICK,
             members: (0..orders.connections).map(|_| None).collect(),
             deadlines: VecDeque::new(),
             pending: 0,
             open: 0,
+            leaving: 0,
             unanswered: 0,
             counts: Connections::default(),
             unfinished: Vec::new(),
@@ -105,21 +111,23 @@ impl<'a, S: Scenario> Fleet<'a, S> {
             spares: Spares::default(),
             masks: Masks::new(),
             limits,
-            tally: Tally { measure: Measure::new(), faults: Faults::default() },
+            inflater: Inflater::new(false),
+            tally: Tally { measure: Measure::new(orders.stages), faults: Faults::default() },
             orders,
             scenario,
         })
     }
 
-    /// Runs all stages.
+    /// Runs all parts.
     pub(crate) fn run(mut self) -> io::Result<Outcome> {
         let mut events = Events::with_capacity(EVENTS_MAX);
         self.connect(&mut events)?;
-        let connecting = clock::now() - self.stage_began;
+        let connecting = clock::now() - self.part_began;
         if self.open > 0 && !self.is_stopped() {
             self.load(&mut events)?;
+            let end = clock::now();
             self.drain(&mut events)?;
-            self.scenario.finish(&mut self.tally.faults);
+            self.scenario.finish(end, &mut self.tally);
         }
         self.close(&mut events)?;
         Ok(Outcome {
@@ -131,11 +139,11 @@ impl<'a, S: Scenario> Fleet<'a, S> {
         })
     }
 
-    /// Opens all connections, or finds out which do not open.
+    /// Opens the connections that are to be open at the start, or finds out which do not open.
     fn connect(&mut self, events: &mut Events) -> io::Result<()> {
         let mut next = 0;
         while !self.is_stopped() && !self.is_hopeless() {
-            while self.pending < PENDING_MAX && next < self.members.len() {
+            while self.pending < PENDING_MAX && next < self.orders.initial {
                 self.start(next);
                 next += 1;
             }
@@ -143,32 +151,35 @@ impl<'a, S: Scenario> Fleet<'a, S> {
                 break;
             }
             self.turn(events, clock::now() + TICK)?;
-            self.expire();
         }
         Ok(())
     }
 
-    /// Lets the scenario work until the time is over or no connection is left.
+    /// Lets the scenario work through all stages, or until no connection is left.
     fn load(&mut self, events: &mut Events) -> io::Result<()> {
-        self.enter(Stage::Running);
-        self.tally.measure.begin();
-        let end = clock::now().saturating_add(clock::span(self.orders.duration));
-        for client in 0..self.members.len() {
-            let outcome = self.begin(client);
-            self.settle(client, outcome);
+        self.enter(Part::Running);
+        for number in 0..self.orders.stages.len() {
+            self.tally.measure.begin(number, self.open);
+            if number == 0 {
+                self.scenario.start(clock::now());
+            }
+            let stages = &self.orders.stages[..=number];
+            let elapsed: Duration = stages.iter().map(|stage| stage.duration).sum();
+            let end = self.part_began.saturating_add(clock::span(elapsed));
+            while self.open > 0 && clock::now() < end && !self.is_stopped() {
+                self.act();
+                self.turn(events, end)?;
+            }
         }
-        while self.open > 0 && clock::now() < end && !self.is_stopped() {
-            self.turn(events, end)?;
-        }
-        self.tally.measure.end();
+        self.tally.measure.end(self.open);
         Ok(())
     }
 
     /// Waits for what is due yet, within a bound.
     fn drain(&mut self, events: &mut Events) -> io::Result<()> {
-        self.enter(Stage::Draining);
+        self.enter(Part::Draining);
         self.scenario.stop();
-        let end = self.stage_began + DRAIN_WAIT;
+        let end = self.part_began + DRAIN_WAIT;
         while self.scenario.awaited() > 0 && clock::now() < end {
             self.turn(events, end)?;
         }
@@ -178,12 +189,12 @@ impl<'a, S: Scenario> Fleet<'a, S> {
     /// Closes all connections, and lets the server end TCP first (RFC 6455 section 7.1.1): so
     /// TIME_WAIT is its own, and the next run finds its ports free.
     fn close(&mut self, events: &mut Events) -> io::Result<()> {
-        self.enter(Stage::Closing);
+        self.enter(Part::Closing);
         for client in 0..self.members.len() {
             let outcome = self.say_close(client);
             self.settle(client, outcome);
         }
-        let end = self.stage_began + CLOSE_WAIT;
+        let end = self.part_began + CLOSE_WAIT;
         while self.unanswered > 0 && clock::now() < end {
             self.turn(events, end)?;
         }
@@ -192,10 +203,24 @@ impl<'a, S: Scenario> Fleet<'a, S> {
             format!("no Close within {} s", CLOSE_WAIT / 1_000_000_000)
         });
         let end = clock::now() + END_WAIT;
-        while self.unanswered == 0 && self.open > 0 && clock::now() < end {
+        while self.unanswered == 0 && self.leaving > 0 && clock::now() < end {
             self.turn(events, end)?;
         }
         Ok(())
+    }
+
+    /// Does what the scenario wants done by now.
+    fn act(&mut self) {
+        let mut now = clock::now();
+        while let Some(action) = self.scenario.next(now) {
+            match action {
+                Action::Send(client) => {
+                    let outcome = self.compose(client, now);
+                    self.settle(client, outcome);
+                }
+            }
+            now = clock::now();
+        }
     }
 
     /// One pass: wait, at most until `until`, then deal with each connection that is ready.
@@ -204,17 +229,15 @@ impl<'a, S: Scenario> Fleet<'a, S> {
         if now >= self.tick_at {
             self.tick(now);
         }
-        let timeout = match self.unfinished.is_empty() {
-            true => until.min(self.tick_at).saturating_sub(now),
-            false => 0,
-        };
+        let timeout = self.patience(now, until)?;
         match self.poll.poll(events, Some(Duration::from_nanos(timeout))) {
             // A signal: whoever catches it sets `stop`, which the caller looks at.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             result => result?,
         }
+        let woken = clock::now();
         let unfinished = std::mem::take(&mut self.unfinished);
-        for readiness in events.iter() {
+        for readiness in events.iter().filter(|readiness| readiness.token() != TIMER) {
             let client = readiness.token().0;
             let outcome = self.ready(client, readiness);
             self.settle(client, outcome);
@@ -223,242 +246,48 @@ impl<'a, S: Scenario> Fleet<'a, S> {
             let outcome = self.read(client, true);
             self.settle(client, outcome);
         }
-        Ok(())
-    }
-}
-
-/// One connection.
-impl<S: Scenario> Fleet<'_, S> {
-    /// Begins to open a connection.
-    fn start(&mut self, client: usize) {
-        match Member::connect(self.orders.address, self.poll.registry(), Token(client)) {
-            Ok(member) => {
-                self.members[client] = Some(member);
-                self.pending += 1;
-                self.deadlines.push_back((clock::now() + OPEN_WAIT, client));
-            }
-            Err(error) => {
-                self.counts.failed += 1;
-                let example = || format!("client {client}: {error}");
-                self.tally.faults.count(Fault::of_connect(&error), example);
-            }
-        }
-    }
-
-    /// Gives up connections that were not open in time.
-    fn expire(&mut self) {
-        let now = clock::now();
-        while let Some((deadline, client)) = self.deadlines.front().copied() {
-            let member = self.members[client].as_ref();
-            let is_pending = member.is_some_and(|member| !matches!(member.phase, Phase::Open(_)));
-            if is_pending && deadline > now {
-                return;
-            }
-            self.deadlines.pop_front();
-            if is_pending {
-                let words = format!("not open after {} s", OPEN_WAIT / 1_000_000_000);
-                self.settle(client, Err(Loss { fault: Fault::ConnectTimedOut, words }));
-            }
-        }
-    }
-
-    /// Deals with a connection that is ready for something.
-    #[inline]
-    fn ready(&mut self, client: usize, readiness: &Readiness) -> Result<(), Loss> {
-        // Gone in this very turn.
-        let Some(member) = &mut self.members[client] else { return Ok(()) };
-        if matches!(member.phase, Phase::Connecting) {
-            self.request_upgrade(client)?;
-        } else if readiness.is_writable() {
-            member.flush(&mut self.spares).map_err(broken)?;
-        }
-        // The end of the stream may lie behind the data, and no further event tells of it.
-        let ended = readiness.is_read_closed() || readiness.is_error();
-        if ended || readiness.is_readable() {
-            self.read(client, ended)?;
-        }
+        self.tally.measure.turned(clock::now() - woken);
         Ok(())
     }
 
-    /// Sends the handshake if TCP is connected by now.
-    fn request_upgrade(&mut self, client: usize) -> Result<(), Loss> {
-        let Some(member) = &mut self.members[client] else { return Ok(()) };
-        let not_connected =
-            |error: io::Error| Loss { fault: Fault::of_connect(&error), words: error.to_string() };
-        if !member.is_connected().map_err(not_connected)? {
-            return Ok(());
+    /// How long the poll may wait, in nanoseconds. The timer sees to what is due before the whole
+    /// millisecond that the poll can wait.
+    fn patience(&mut self, now: Nanoseconds, until: Nanoseconds) -> io::Result<Nanoseconds> {
+        if !self.unfinished.is_empty() {
+            return Ok(0);
         }
-        let mut handshake = Box::new(ClientHandshake::new(self.masks.nonce()));
-        let Orders { host, path, protocols, headers, .. } = self.orders;
-        self.output.clear();
-        handshake
-            .request(host, path, protocols, headers, &mut self.output)
-            .expect("the same request was written once before the run");
-        member.phase = Phase::Upgrading(handshake);
-        member.send(&self.output, &mut self.spares).map_err(broken)
-    }
-
-    /// Reads until the socket is empty, or has had its share of the turn.
-    ///
-    /// Less than a full buffer means that the socket was empty, which saves asking once more;
-    /// unless `to_end` says that there is more to come to light.
-    #[inline]
-    fn read(&mut self, client: usize, to_end: bool) -> Result<(), Loss> {
-        for _ in 0..READS_MAX {
-            let Some(member) = &mut self.members[client] else { return Ok(()) };
-            match member.read(&mut self.input).map_err(broken)? {
-                None => return Ok(()),
-                Some(0) => return Err(ended()),
-                Some(read) => {
-                    self.received(client, read)?;
-                    if read < self.input.len() && !to_end {
-                        return Ok(());
-                    }
-                }
-            }
-        }
-        self.unfinished.push(client);
-        Ok(())
-    }
-
-    /// Deals with the first `read` bytes of the input, and sends the answers to them.
-    #[inline]
-    fn received(&mut self, client: usize, read: usize) -> Result<(), Loss> {
-        let now = clock::now();
-        let Some(member) = &mut self.members[client] else { return Ok(()) };
-        let mut input = &mut self.input[..read];
-        self.output.clear();
-        if let Phase::Upgrading(handshake) = &mut member.phase {
-            if handshake.receive(&mut input).map_err(refused)?.is_none() {
-                return Ok(());
-            }
-            member.phase = Phase::Open(Connection::new(Role::Client));
-            self.pending -= 1;
-            self.open += 1;
-            self.counts.opened += 1;
-        }
-        let Phase::Open(connection) = &mut member.phase else { return Ok(()) };
-        let mut end = None;
-        let mut inflater = Inflater::new(false);
-        loop {
-            let masks = &mut self.masks;
-            let mut mask = || masks.key();
-            let event = connection.receive(
-                &mut input,
-                &self.limits,
-                &mut inflater,
-                &mut mask,
-                &mut self.output,
-            );
-            match event {
-                None => break,
-                Some(Event::Message(message)) => {
-                    let received = Received { kind: message.kind, payload: message.payload };
-                    let mut outbox = Outbox { bytes: &mut self.output, masks: &mut self.masks };
-                    self.scenario.received(client, received, now, &mut outbox, &mut self.tally);
-                }
-                Some(Event::Ping(_) | Event::Pong(_)) => {}
-                Some(Event::Closed(..)) if self.stage == Stage::Closing => self.unanswered -= 1,
-                Some(Event::Closed(code, reason)) => end = Some(closed(code, reason)),
-                Some(Event::Failed(error)) => {
-                    let fault = Fault::Protocol(error.close_code().0);
-                    end = Some(Loss { fault, words: error.to_string() });
-                }
-            }
-        }
-        self.send(client)?;
-        end.map_or(Ok(()), Err)
-    }
-
-    /// Sends the output.
-    #[inline]
-    fn send(&mut self, client: usize) -> Result<(), Loss> {
-        let Some(member) = &mut self.members[client] else { return Ok(()) };
-        if self.output.is_empty() {
-            return Ok(());
-        }
-        if member.waiting() + self.output.len() > self.output_bytes_max {
-            let words = format!("{} bytes wait to be sent", member.waiting());
-            return Err(Loss { fault: Fault::NotReading, words });
-        }
-        member.send(&self.output, &mut self.spares).map_err(broken)
-    }
-
-    /// Lets the scenario send its first messages.
-    fn begin(&mut self, client: usize) -> Result<(), Loss> {
-        if self.members[client].is_none() {
-            return Ok(());
-        }
-        self.output.clear();
-        let mut outbox = Outbox { bytes: &mut self.output, masks: &mut self.masks };
-        self.scenario.begin(client, clock::now(), &mut outbox);
-        self.send(client)
-    }
-
-    /// Sends our Close; a connection that is not open yet is given up.
-    fn say_close(&mut self, client: usize) -> Result<(), Loss> {
-        let Some(member) = &mut self.members[client] else { return Ok(()) };
-        let Phase::Open(connection) = &mut member.phase else {
-            self.members[client] = None;
-            return Ok(());
+        let due = match self.part {
+            Part::Running => self.scenario.due(),
+            _ => Nanoseconds::MAX,
         };
-        self.output.clear();
-        let masks = &mut self.masks;
-        connection.close(CloseCode::NORMAL, "", &mut || masks.key(), &mut self.output);
-        self.unanswered += 1;
-        self.send(client)
-    }
-
-    /// Takes a connection out of the fleet if it is lost, and counts why.
-    #[inline]
-    fn settle(&mut self, client: usize, outcome: Result<(), Loss>) {
-        if let Err(loss) = outcome {
-            self.lose(client, loss);
+        let until = until.min(self.tick_at);
+        if due < until {
+            if due <= now + WAKE_UP {
+                return Ok(0);
+            }
+            self.timer.set(due)?;
         }
-    }
-
-    #[cold]
-    fn lose(&mut self, client: usize, loss: Loss) {
-        let Some(member) = self.members[client].take() else { return };
-        let Loss { mut fault, words } = loss;
-        let by_transport = matches!(fault, Fault::Ended | Fault::Reset | Fault::Broken);
-        let Phase::Open(connection) = member.phase else {
-            self.pending -= 1;
-            self.counts.failed += 1;
-            let fault = if by_transport { Fault::UpgradeEnded } else { fault };
-            return self.tally.faults.count(fault, || format!("client {client}: {words}"));
-        };
-        self.open -= 1;
-        self.scenario.lost(client);
-        if self.stage != Stage::Closing {
-            self.counts.lost += 1;
-        } else if by_transport && connection.state() == State::Closed {
-            // Close was said and answered: that TCP ends now is as it should be.
-            return;
-        } else {
-            self.unanswered -= 1;
-            fault = if by_transport { Fault::CloseUnanswered } else { fault };
-        }
-        self.tally.faults.count(fault, || format!("client {client}: {words}"));
+        Ok(until.saturating_sub(now))
     }
 }
 
 /// The run as a whole.
 impl<S: Scenario> Fleet<'_, S> {
-    fn enter(&mut self, stage: Stage) {
-        self.stage = stage;
-        self.stage_began = clock::now();
-        self.tick(self.stage_began);
+    fn enter(&mut self, part: Part) {
+        self.part = part;
+        self.part_began = clock::now();
+        self.tick(self.part_began);
     }
 
-    /// Tells how the run goes.
+    /// Tells how the run goes, and gives up what did not open in time.
     fn tick(&mut self, now: Nanoseconds) {
         self.tick_at = now + TICK;
-        let Interval { rate, p99 } = self.tally.measure.tick(now);
+        self.expire(now);
+        let Interval { rate, p99 } = self.tally.measure.tick(now, self.open);
         (self.orders.observe)(&Live {
-            stage: self.stage,
-            elapsed: Duration::from_nanos(now - self.stage_began),
-            open: self.open,
+            part: self.part,
+            elapsed: Duration::from_nanos(now - self.part_began),
+            open: self.open + self.leaving,
             messages_per_second: rate,
             p99: Duration::from_nanos(p99),
             faults: self.tally.faults.total(),
@@ -475,31 +304,12 @@ impl<S: Scenario> Fleet<'_, S> {
     }
 }
 
-fn broken(error: io::Error) -> Loss {
-    Loss { fault: Fault::of_connection(&error), words: error.to_string() }
-}
+/// The timer's token, which is no client's number.
+const TIMER: Token = Token(usize::MAX);
 
-fn ended() -> Loss {
-    Loss { fault: Fault::Ended, words: "the stream ended without a Close".to_owned() }
-}
-
-fn refused(error: ClientError) -> Loss {
-    let fault = match error {
-        ClientError::Status(status) => Fault::UpgradeRefused(status),
-        _ => Fault::UpgradeInvalid,
-    };
-    Loss { fault, words: error.to_string() }
-}
-
-fn closed(code: Option<CloseCode>, reason: &str) -> Loss {
-    // The reason is the server's text, and may end up on a terminal.
-    let words = match (code, reason) {
-        (None, _) => "the server closed without a code".to_owned(),
-        (Some(code), "") => format!("the server closed with {code}"),
-        (Some(code), reason) => format!("the server closed with {code}: {}", reason.escape_debug()),
-    };
-    Loss { fault: Fault::Closed(code.map(|code| code.0)), words }
-}
+/// What is due within this time, in nanoseconds, is worth no timer: setting one and waking up take
+/// as long.
+const WAKE_UP: Nanoseconds = 3_000;
 
 /// Connections that are being opened at one time: as many as the accept backlog of most servers
 /// holds (128 in Rust's standard library), beyond which the kernel drops and repeats after 1 s.
@@ -524,11 +334,9 @@ const TICK: Nanoseconds = 200_000_000;
 /// one go, and each further read costs the server a window update.
 const INPUT_BYTES: usize = 64 * 1024;
 
-/// Events of one turn. With more ready connections the next turn takes the rest, oldest first.
-const EVENTS_MAX: usize = 1024;
-
-/// Reads of one connection in one turn, so that one that never runs dry leaves time for the others.
-const READS_MAX: usize = 4;
+/// Events of one turn: about a millisecond of work, after which what is due is sent. With more ready
+/// connections the next turn takes the rest, oldest first.
+const EVENTS_MAX: usize = 256;
 
 /// Bytes that may wait to be sent beyond what the scenario sends at most: Pongs, for a server that
 /// sends Pings and does not read.

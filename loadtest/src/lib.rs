@@ -20,14 +20,25 @@ mod echo;
 mod fanout;
 mod fault;
 mod fleet;
+mod health;
 mod load;
 mod measure;
 mod member;
+mod pace;
+mod plan;
 pub mod report;
 mod scenario;
+mod size;
 mod target;
+mod timer;
 
 pub use fault::{Fault, Faults, Occurrence};
-pub use load::{Connections, Live, Load, LoadError, Outcome, Stage, Work};
-pub use measure::{CORE_SHARE_MAX, LATENCY_MAX, Measured, WAIT_SHARE_MAX, Window};
+pub use health::{
+    CORE_SHARE_MAX, LATE_AFTER, LATE_SHARE_MAX, Saturation, WAIT_SHARE_MAX, saturations,
+};
+pub use load::{Connections, Live, Load, LoadError, Outcome, Part, Work};
+pub use measure::{LATENCY_MAX, Measured, Point, Sends, StageMeasured, Window};
+pub use pace::Arrivals;
+pub use plan::{Ramp, Stage};
+pub use size::{SIZE_MAX, Size};
 pub use target::{Target, TargetError};

@@ -17,6 +17,9 @@ use crate::fanout::Fanout;
 use crate::fault::Faults;
 use crate::fleet::{Fleet, Orders};
 use crate::measure::Measured;
+use crate::pace::{Arrivals, Pace};
+use crate::plan::Stage;
+use crate::size::Size;
 use crate::target::{Target, TargetError};
 
 /// A run to be made.
@@ -24,10 +27,11 @@ use crate::target::{Target, TargetError};
 /// ```no_run
 /// use std::sync::atomic::AtomicBool;
 /// use std::time::Duration;
-/// use tickwire_load::{Load, Work};
+/// use tickwire_load::{Load, Size, Work};
 ///
 /// let target = "ws://127.0.0.1:9001/".parse()?;
-/// let load = Load::new(target, Work::Echo { size: 20, depth: 1 }, 100, Duration::from_secs(10));
+/// let echo = Work::Echo { size: Size::Fixed(20), depth: 1 };
+/// let load = Load::new(target, echo, 100, Duration::from_secs(10));
 /// let outcome = load.run(&AtomicBool::new(false), &mut |_live| {})?;
 /// assert!(outcome.is_flawless());
 /// println!("{} messages/s", outcome.measured.messages_per_second());
@@ -42,8 +46,10 @@ pub struct Load {
     pub work: Work,
     /// How many clients, at least 1.
     pub connections: usize,
-    /// How long they do it, counted from when all are open.
-    pub duration: Duration,
+    /// What happens one after the other, counted from when all are open.
+    pub stages: Vec<Stage>,
+    /// How messages of the open model follow each other.
+    pub arrivals: Arrivals,
     /// Subprotocols offered in the handshake, in order of preference.
     pub protocols: Vec<String>,
     /// Further headers of the handshake.
@@ -51,14 +57,15 @@ pub struct Load {
 }
 
 /// What the clients of a run do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Work {
     /// Each sends binary messages and awaits their echoes.
     Echo {
         /// Payload bytes of a message.
-        size: usize,
-        /// Messages that each client keeps on their way, at least 1.
+        size: Size,
+        /// Messages that each client keeps on their way, at least 1; in the open model the most
+        /// that it may have there.
         depth: usize,
     },
     /// One says `start`, and all receive what the server then publishes.
@@ -68,7 +75,7 @@ pub enum Work {
 impl Work {
     /// The scenario's name in reports.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub const fn name(&self) -> &'static str {
         match self {
             Self::Echo { .. } => "echo",
             Self::Fanout => "fanout",
@@ -81,7 +88,7 @@ impl Work {
 #[non_exhaustive]
 pub struct Live {
     /// What is being done.
-    pub stage: Stage,
+    pub part: Part,
     /// Since when.
     pub elapsed: Duration,
     /// Connections that are open.
@@ -97,7 +104,7 @@ pub struct Live {
 /// The parts of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Stage {
+pub enum Part {
     /// Connections are opened.
     Connecting,
     /// Messages flow and are measured.
@@ -145,13 +152,33 @@ impl Outcome {
 }
 
 impl Load {
-    /// A run without subprotocols and further headers.
+    /// A run of one stage in the closed model, without subprotocols and further headers.
     #[must_use]
-    pub const fn new(target: Target, work: Work, connections: usize, duration: Duration) -> Self {
-        Self { target, work, connections, duration, protocols: Vec::new(), headers: Vec::new() }
+    pub fn new(target: Target, work: Work, connections: usize, duration: Duration) -> Self {
+        Self {
+            target,
+            work,
+            connections,
+            stages: vec![Stage::new(duration)],
+            arrivals: Arrivals::Even,
+            protocols: Vec::new(),
+            headers: Vec::new(),
+        }
     }
 
-    /// Makes the run, on this thread. Takes `duration` and some seconds at most to connect and to
+    /// Whether messages leave at intended times, and not when answers come.
+    #[must_use]
+    pub fn is_open_model(&self) -> bool {
+        self.stages.iter().any(|stage| stage.rate.is_some())
+    }
+
+    /// How long all stages take.
+    #[must_use]
+    pub fn duration(&self) -> Duration {
+        self.stages.iter().map(|stage| stage.duration).sum()
+    }
+
+    /// Makes the run, on this thread. Takes the time of its stages and some seconds at most to connect and to
     /// close; `stop` ends it earlier. `observe` is told some five times a second how it goes.
     ///
     /// # Errors
@@ -179,14 +206,16 @@ impl Load {
             protocols: &protocols,
             headers: &headers,
             connections: self.connections,
-            duration: self.duration,
+            initial: self.connections,
+            stages: &self.stages,
             stop,
             observe,
         };
-        match self.work {
+        match &self.work {
             Work::Echo { size, depth } => {
-                Fleet::new(orders, Echo::new(self.connections, size, depth.max(1)))
-                    .and_then(Fleet::run)
+                let pace = Pace::new(&self.stages, self.arrivals);
+                let echo = Echo::new(self.connections, size, (*depth).max(1), pace);
+                Fleet::new(orders, echo).and_then(Fleet::run)
             }
             Work::Fanout => Fleet::new(orders, Fanout::new(self.connections)).and_then(Fleet::run),
         }

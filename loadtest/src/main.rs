@@ -4,7 +4,7 @@
 //! the table to standard output, JSON where it is wanted. All else is the library's.
 //!
 //! Exit code 0: no error and at least one message. 1: errors, or nothing came. 2: the run could not
-//! begin, because of what was asked for.
+//! begin, because of what was asked for. 3: the generator itself was the limit.
 
 mod progress;
 
@@ -20,7 +20,7 @@ use clap::{Args, Parser, Subcommand};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use tickwire_load::report::{self, Report};
-use tickwire_load::{Load, LoadError, Target, Work};
+use tickwire_load::{Arrivals, Load, LoadError, Ramp, Size, Target, Work};
 
 use progress::Progress;
 
@@ -40,18 +40,26 @@ struct Arguments {
 enum Scenario {
     /// Clients send binary messages to an echo server and check every answer byte for byte.
     ///
-    /// Latency is from the moment before a message is sent to the moment after its echo is read.
+    /// Latency is from the moment before a message is sent to the moment after its echo is read; with
+    /// --rate, from the moment at which it should have been sent.
     Echo {
         #[command(flatten)]
         common: Common,
-        /// Payload bytes of a message.
-        #[arg(long, default_value_t = 20, value_name = "BYTES",
-              value_parser = clap::value_parser!(u32).range(..=SIZE_MAX))]
-        size: u32,
-        /// Messages that each client keeps on their way.
-        #[arg(long, default_value_t = 1, value_name = "MESSAGES",
+        /// Payload bytes of a message: 20, a range 20..1000, or sizes with weights 20:90,1024:10.
+        #[arg(long, default_value_t = Size::Fixed(20), value_name = "BYTES")]
+        size: Size,
+        /// Messages that each client keeps on their way [default: 1]; with --rate, the most that it
+        /// may have there [default: 32].
+        #[arg(long, value_name = "MESSAGES",
               value_parser = clap::value_parser!(u32).range(1..=DEPTH_MAX))]
-        depth: u32,
+        depth: Option<u32>,
+        /// Open model: messages a second over all clients, each at its intended time, from which its
+        /// latency counts. Without it each client sends when an answer comes (closed model).
+        #[arg(long, value_name = "MESSAGES", value_parser = rate)]
+        rate: Option<f64>,
+        /// With --rate, how messages follow each other.
+        #[arg(long, value_enum, default_value_t, requires = "rate")]
+        arrivals: Arrivals,
     },
     /// One client says `start`, and all check what the server then publishes.
     ///
@@ -87,25 +95,43 @@ struct Common {
     /// A subprotocol to offer; repeatable, in order of preference.
     #[arg(long = "protocol", value_name = "NAME")]
     protocols: Vec<String>,
+    /// Show rate and latency even if the generator itself was the limit.
+    #[arg(long)]
+    allow_saturated: bool,
     /// Show no progress.
     #[arg(long, short)]
     quiet: bool,
 }
 
 fn main() -> ExitCode {
-    let (common, work) = match Arguments::parse().scenario {
-        Scenario::Echo { common, size, depth } => {
-            (common, Work::Echo { size: size as usize, depth: depth as usize })
+    let (common, load) = match Arguments::parse().scenario {
+        Scenario::Echo { common, size, depth, rate, arrivals } => {
+            let usual = if rate.is_some() { DEPTH_OPEN } else { 1 };
+            let depth = depth.unwrap_or(usual);
+            let mut load = common.load(Work::Echo { size, depth: depth as usize });
+            load.stages[0].rate = rate.map(Ramp::constant);
+            load.arrivals = arrivals;
+            (common, load)
         }
-        Scenario::Fanout { common } => (common, Work::Fanout),
+        Scenario::Fanout { common } => {
+            let load = common.load(Work::Fanout);
+            (common, load)
+        }
     };
-    let mut load = Load::new(common.target, work, common.connections as usize, common.duration);
-    load.headers = common.headers;
-    load.protocols = common.protocols;
-    run(&load, common.json.as_deref(), common.quiet).unwrap_or_else(|failure| {
+    run(&load, &common).unwrap_or_else(|failure| {
         let _ = writeln!(io::stderr(), "error: {}", failure.words);
         ExitCode::from(failure.code)
     })
+}
+
+impl Common {
+    fn load(&self, work: Work) -> Load {
+        let (target, connections) = (self.target.clone(), self.connections as usize);
+        let mut load = Load::new(target, work, connections, self.duration);
+        load.headers.clone_from(&self.headers);
+        load.protocols.clone_from(&self.protocols);
+        load
+    }
 }
 
 /// Why there is no report, and the exit code that says so.
@@ -114,26 +140,34 @@ struct Failure {
     code: u8,
 }
 
-fn run(load: &Load, json: Option<&Path>, quiet: bool) -> Result<ExitCode, Failure> {
-    let sink = json.map(Sink::open).transpose()?;
+fn run(load: &Load, common: &Common) -> Result<ExitCode, Failure> {
+    let sink = common.json.as_deref().map(Sink::open).transpose()?;
     let stop = stop_on_signals().map_err(failed("cannot wait for signals"))?;
-    let mut progress = Progress::new(quiet);
+    let mut progress = Progress::new(common.quiet);
     let outcome = load.run(&stop, &mut |live| progress.show(load, live));
     progress.finish();
     let outcome = outcome.map_err(|error| Failure {
         code: if matches!(error, LoadError::System(_)) { FAULTY } else { USAGE },
         words: error.to_string(),
     })?;
-    let table = report::table(load, &outcome);
+    let mut report = Report::new(load, &outcome);
+    if !common.allow_saturated {
+        report = report.withhold_saturated();
+    }
+    let table = report::table(&report);
     let written = match sink {
         Some(Sink::Output) => io::stderr().write_all(table.as_bytes()),
         _ => io::stdout().write_all(table.as_bytes()),
     };
     written.map_err(failed("cannot write the report"))?;
     if let Some(sink) = sink {
-        sink.write(&Report::new(load, &outcome)).map_err(failed("cannot write the JSON report"))?;
+        sink.write(&report).map_err(failed("cannot write the JSON report"))?;
     }
-    Ok(if outcome.is_flawless() { ExitCode::SUCCESS } else { ExitCode::from(FAULTY) })
+    Ok(match &report.result {
+        result if !result.ok => ExitCode::from(FAULTY),
+        result if result.withheld => ExitCode::from(SATURATED),
+        _ => ExitCode::SUCCESS,
+    })
 }
 
 /// A flag that SIGINT and SIGTERM set. A second signal ends the process at once.
@@ -185,6 +219,14 @@ fn duration(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
+fn rate(text: &str) -> Result<f64, String> {
+    let rate: f64 = text.parse().map_err(|_| "a rate is a number of messages a second")?;
+    match rate > 0.0 && rate <= RATE_MAX {
+        true => Ok(rate),
+        false => Err(format!("a rate is more than 0 and at most {RATE_MAX:.0}")),
+    }
+}
+
 fn header(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once(':').ok_or("a header has the form `Name: value`")?;
     Ok((name.trim().to_owned(), value.trim().to_owned()))
@@ -199,11 +241,18 @@ const USAGE: u8 = 2;
 /// More would need more addresses of the client than one.
 const CONNECTIONS_MAX: i64 = 1_000_000;
 
-/// Servers take 1 MB or 16 MB at most by default; the clients' buffers grow with it.
-const SIZE_MAX: i64 = 16 << 20;
+/// Exit code of a run whose figures are withheld because they would be the generator's own.
+const SATURATED: u8 = 3;
+
+/// Messages that a client of the open model may have on their way: enough that a server is not
+/// spared what it cannot do, and 512 bytes here.
+const DEPTH_OPEN: u32 = 32;
 
 /// Beyond this a client measures the server's queues and its own.
 const DEPTH_MAX: i64 = 4096;
+
+/// Beyond what one thread sends by far.
+const RATE_MAX: f64 = 1e8;
 
 /// Shorter runs have no rate that means anything.
 const DURATION_MIN: Duration = Duration::from_millis(1);
@@ -214,7 +263,8 @@ Examples:
   tickwire-load echo ws://127.0.0.1:9001/ --size 125 --depth 16 --json echo.json
   tickwire-load fanout ws://127.0.0.1:9002/ --connections 1000 --duration 30s
 
-Exit code: 0 without errors, 1 with errors or when nothing came, 2 when the run cannot begin.
+Exit code: 0 without errors, 1 with errors or when nothing came, 2 when the run cannot begin,
+3 when the generator itself was the limit.
 Ctrl-C ends a run early and still reports it; a second one ends it at once.";
 
 #[cfg(test)]

@@ -167,6 +167,7 @@ impl Measure {
             self.latency.forget();
             self.raw.forget();
             self.lag.forget();
+            self.whole_lag.reset();
             (self.count, self.count_at_tick) = (Count::default(), Count::default());
             self.tick_at = clock::now();
             self.series.begin(self.tick_at);
@@ -224,7 +225,8 @@ impl Measure {
         let p99 = self.interval.value_at_quantile(0.99);
         self.lag.take_into(&mut self.whole_lag);
         self.series.add(now, messages, bytes, open, &self.interval);
-        if let Some(stage) = self.stages.get_mut(self.series.current_stage()) {
+        let stage = self.stages.get_mut(self.series.current_stage());
+        if let Some(stage) = stage.filter(|_| self.series.has_begun()) {
             stage.latency.add(&self.interval).expect("all histograms have the same bounds");
             self.raw.take_into(&mut stage.raw);
         }

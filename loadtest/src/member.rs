@@ -13,11 +13,17 @@ use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use tickwire_protocol::{ClientHandshake, Connection};
 
+use crate::clock::Nanoseconds;
+
 /// A connection that is being opened, or open.
 #[derive(Debug)]
 pub(crate) struct Member {
     socket: TcpStream,
     pub(crate) phase: Phase,
+    /// When it must be open.
+    pub(crate) deadline: Nanoseconds,
+    /// Whether we have said Close.
+    pub(crate) leaving: bool,
     /// What the kernel has not taken yet: without room of its own unless it is in use.
     backlog: Vec<u8>,
     /// How much of the backlog was sent.
@@ -35,6 +41,12 @@ pub(crate) enum Phase {
     Open(Connection),
 }
 
+impl Phase {
+    pub(crate) const fn is_open(&self) -> bool {
+        matches!(self, Self::Open(_))
+    }
+}
+
 /// Memory is promised to be at most 1 KB for an idle connection: it is an eighth of that.
 const _: () = assert!(size_of::<Option<Member>>() <= 128);
 
@@ -46,11 +58,19 @@ impl Member {
         address: SocketAddr,
         registry: &Registry,
         token: Token,
+        deadline: Nanoseconds,
     ) -> io::Result<Self> {
         let mut socket = TcpStream::connect(address)?;
         socket.set_nodelay(true)?;
         registry.register(&mut socket, token, Interest::READABLE | Interest::WRITABLE)?;
-        Ok(Self { socket, phase: Phase::Connecting, backlog: Vec::new(), backlog_sent: 0 })
+        Ok(Self {
+            socket,
+            phase: Phase::Connecting,
+            deadline,
+            leaving: false,
+            backlog: Vec::new(),
+            backlog_sent: 0,
+        })
     }
 
     /// Whether TCP is connected by now.
@@ -160,7 +180,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut poll = mio::Poll::new().unwrap();
         let address = listener.local_addr().unwrap();
-        let member = Member::connect(address, poll.registry(), Token(0)).unwrap();
+        let member = Member::connect(address, poll.registry(), Token(0), 0).unwrap();
         let (peer, _) = listener.accept().unwrap();
         poll.poll(&mut mio::Events::with_capacity(1), None).unwrap();
         assert!(member.is_connected().unwrap());
@@ -194,7 +214,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         drop(listener);
         let mut poll = mio::Poll::new().unwrap();
-        let refused = match Member::connect(address, poll.registry(), Token(0)) {
+        let refused = match Member::connect(address, poll.registry(), Token(0), 0) {
             Err(error) => error,
             Ok(member) => {
                 poll.poll(&mut mio::Events::with_capacity(1), None).unwrap();

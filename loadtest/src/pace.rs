@@ -33,6 +33,7 @@ pub enum Arrivals {
 #[derive(Debug)]
 pub(crate) struct Pace {
     segments: Vec<Segment>,
+    origin: Nanoseconds,
     /// The segment of the next moment.
     current: usize,
     /// The area under the segment's rate up to the next moment.
@@ -51,10 +52,10 @@ struct Segment {
 }
 
 impl Pace {
-    /// The moments of `stages` one after the other, of which the first begins at `start`; `None` if
-    /// they have no rate, which is the closed model.
-    pub(crate) fn new(stages: &[Stage], arrivals: Arrivals, start: Nanoseconds) -> Option<Self> {
-        let mut begin = start;
+    /// The moments of `stages` one after the other; `None` if they have no rate, which is the closed
+    /// model. Nothing is due before [`Pace::start`].
+    pub(crate) fn new(stages: &[Stage], arrivals: Arrivals) -> Option<Self> {
+        let mut begin = 0;
         let mut segments = Vec::new();
         for stage in stages {
             if let Some(rate) = stage.rate {
@@ -66,13 +67,18 @@ impl Pace {
             return None;
         }
         let random = rand::make_rng();
-        let mut pace = Self { segments, current: 0, area: 0.0, arrivals, random, due: start };
+        let due = Nanoseconds::MAX;
+        Some(Self { segments, origin: 0, current: 0, area: 0.0, arrivals, random, due })
+    }
+
+    /// The first stage begins at `origin`.
+    pub(crate) fn start(&mut self, origin: Nanoseconds) {
+        self.origin = origin;
         // The first is due at once, or after a gap like all others.
-        if arrivals == Arrivals::Poisson {
-            pace.area = pace.gap();
+        if self.arrivals == Arrivals::Poisson {
+            self.area = self.gap();
         }
-        pace.settle();
-        Some(pace)
+        self.settle();
     }
 
     /// The next moment; [`Nanoseconds::MAX`] when there is none any more.
@@ -113,7 +119,7 @@ impl Pace {
         while let Some(segment) = self.segments.get(self.current) {
             let whole = segment.area();
             if self.area < whole {
-                self.due = segment.moment(self.area);
+                self.due = self.origin + segment.moment(self.area);
                 return;
             }
             self.area -= whole;
@@ -162,7 +168,9 @@ mod tests {
     }
 
     fn moments(rates: &[(u64, f64, f64)], arrivals: Arrivals) -> Vec<Nanoseconds> {
-        let mut pace = Pace::new(&stages(rates), arrivals, START).unwrap();
+        let mut pace = Pace::new(&stages(rates), arrivals).unwrap();
+        assert_eq!(pace.due(), Nanoseconds::MAX);
+        pace.start(START);
         std::iter::from_fn(|| pace.take(Nanoseconds::MAX - 1)).map(|due| due - START).collect()
     }
 
@@ -208,13 +216,14 @@ mod tests {
 
     #[test]
     fn nothing_is_due_before_its_time_or_after_the_end() {
-        let mut pace = Pace::new(&stages(&[(1_000, 2.0, 2.0)]), Arrivals::Even, START).unwrap();
+        let mut pace = Pace::new(&stages(&[(1_000, 2.0, 2.0)]), Arrivals::Even).unwrap();
+        pace.start(START);
         assert_eq!(pace.take(START - 1), None);
         assert_eq!(pace.take(START), Some(START));
         assert_eq!(pace.take(START), None);
         assert_eq!(pace.due(), START + 500_000_000);
         pace.stop();
         assert_eq!((pace.take(Nanoseconds::MAX - 1), pace.due()), (None, Nanoseconds::MAX));
-        assert!(Pace::new(&[Stage::new(Duration::from_secs(1))], Arrivals::Even, 0).is_none());
+        assert!(Pace::new(&[Stage::new(Duration::from_secs(1))], Arrivals::Even).is_none());
     }
 }

@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tickwire_load::report::{duration, grouped, rounded};
-use tickwire_load::{Live, Load, Stage};
+use tickwire_load::{Live, Load, Part};
 
 /// Where progress is shown.
 pub(crate) enum Progress {
     /// A terminal.
     Bar(ProgressBar),
     /// A file or a pipe, with the second that was shown last.
-    Lines(Option<(Stage, u64)>),
+    Lines(Option<(Part, u64)>),
     /// Nowhere.
     Quiet,
 }
@@ -42,17 +42,17 @@ impl Progress {
             Self::Quiet => {}
             Self::Bar(bar) => {
                 let (done, of) = extent(load, live);
-                bar.set_prefix(name(live.stage));
+                bar.set_prefix(name(live.part));
                 bar.set_length(of);
                 bar.set_position(done.min(of));
                 bar.set_message(words(load, live));
             }
             Self::Lines(shown) => {
-                let present = (live.stage, live.elapsed.as_secs());
+                let present = (live.part, live.elapsed.as_secs());
                 let news = shown.replace(present) != Some(present);
-                // At the very start of a stage there is nothing to tell yet.
+                // At the very start of a part there is nothing to tell yet.
                 if news && live.elapsed > Duration::from_millis(500) {
-                    let line = format!("{:>10} {}", name(live.stage), words(load, live));
+                    let line = format!("{:>10} {}", name(live.part), words(load, live));
                     // Nobody to read it is no reason to end a run.
                     let _ = writeln!(std::io::stderr(), "{line}");
                 }
@@ -68,13 +68,13 @@ impl Progress {
     }
 }
 
-/// How much of the stage is done, and of how much.
+/// How much of the part is done, and of how much.
 fn extent(load: &Load, live: &Live) -> (u64, u64) {
     let milliseconds = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let connections = load.connections as u64;
-    match live.stage {
-        Stage::Connecting => (live.open as u64, connections),
-        Stage::Running => (milliseconds(live.elapsed), milliseconds(load.duration)),
+    match live.part {
+        Part::Connecting => (live.open as u64, connections),
+        Part::Running => (milliseconds(live.elapsed), milliseconds(load.duration())),
         _ => (connections.saturating_sub(live.open as u64), connections),
     }
 }
@@ -86,10 +86,10 @@ fn words(load: &Load, live: &Live) -> String {
         faults => format!("  {} errors", grouped(faults)),
     };
     let open = live.open;
-    match live.stage {
-        Stage::Running => {
+    match live.part {
+        Part::Running => {
             let rate = rounded(live.messages_per_second);
-            let of = load.duration.as_secs_f64();
+            let of = load.duration().as_secs_f64();
             let p99 = match live.p99 {
                 Duration::ZERO => "-".to_owned(),
                 p99 => duration(p99),
@@ -100,11 +100,11 @@ fn words(load: &Load, live: &Live) -> String {
     }
 }
 
-const fn name(stage: Stage) -> &'static str {
-    match stage {
-        Stage::Connecting => "connecting",
-        Stage::Running => "running",
-        Stage::Draining => "draining",
+const fn name(part: Part) -> &'static str {
+    match part {
+        Part::Connecting => "connecting",
+        Part::Running => "running",
+        Part::Draining => "draining",
         _ => "closing",
     }
 }

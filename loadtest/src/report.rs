@@ -1,128 +1,293 @@
-//! The result of a run in words: a table for people, JSON for programs.
+//! The result of a run as data, and the ways to show it.
 //!
-//! Both say the same. The JSON has a version: a field may be added under the same number, but none
-//! changes its meaning or goes without a new one. Units are the last word of a field's name.
+//! [`Report`] is what JSON has; the table, the HTML page and comparisons are made of it and of
+//! nothing else, so whatever they say can be said again from a file. It has a version: a field may
+//! be added under the same number, but none changes its meaning or goes without a new one. Units are
+//! the last word of a field's name.
 //!
-//! Latencies have three significant digits, since the histogram has no more.
+//! Latencies have three significant digits, since the histogram has no more. A run in which the
+//! generator was the limit keeps its counts and costs, but its rate and latency are withheld unless
+//! they are asked for: they would be taken for the server's.
 
-use std::fmt::Write as _;
-use std::time::Duration;
+mod latency;
+mod table;
+mod words;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::fault::Faults;
+use crate::health::{Saturation, saturations};
 use crate::load::{Load, Outcome, Work};
-use crate::measure::{CORE_SHARE_MAX, Measured};
+use crate::measure::{Measured, Point, Sends, StageMeasured};
+use crate::pace::Arrivals;
+use crate::plan::{Ramp, Stage};
+
+pub use latency::Latency;
+pub use table::table;
+pub use words::{duration, grouped, rounded, significant};
 
 /// The version of [`Report`].
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// A run and its result, as JSON has it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Report {
-    schema: u32,
-    generator: &'static str,
-    scenario: &'static str,
-    config: Config,
-    result: Results,
+    /// [`SCHEMA`] of the program that wrote it.
+    pub schema: u32,
+    /// Name and version of that program.
+    pub generator: String,
+    /// What the clients did.
+    pub scenario: String,
+    /// What was asked for.
+    pub config: Config,
+    /// What came out.
+    pub result: Results,
 }
 
-#[derive(Debug, Clone, Serialize)]
-struct Config {
-    url: String,
-    connections: usize,
-    duration_seconds: f64,
+/// What was asked for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Config {
+    /// The server.
+    pub url: String,
+    /// Clients.
+    pub connections: usize,
+    /// Length of all stages.
+    pub duration_seconds: f64,
+    /// `open`: messages leave at intended times; `closed`: when answers come.
+    pub model: String,
+    /// In the open model, how messages follow each other.
+    pub arrivals: Option<Arrivals>,
+    /// Payload sizes in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
-    size_bytes: Option<usize>,
+    pub size: Option<String>,
+    /// Messages that a client keeps on their way; the most in the open model.
     #[serde(skip_serializing_if = "Option::is_none")]
-    depth: Option<usize>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    protocols: Vec<String>,
+    pub depth: Option<usize>,
+    /// The stages.
+    pub stages: Vec<StageConfig>,
+    /// Subprotocols offered.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub protocols: Vec<String>,
 }
 
-#[derive(Debug, Clone, Serialize)]
-struct Results {
-    ok: bool,
-    interrupted: bool,
-    connections_opened: usize,
-    connections_failed: usize,
-    connections_lost: usize,
-    connecting_seconds: f64,
-    duration_seconds: f64,
-    messages: u64,
-    payload_bytes: u64,
-    messages_per_second: f64,
-    megabytes_per_second: f64,
-    latency: Latency,
-    client_cpu: ClientCpu,
-    errors_total: u64,
-    errors: Vec<Error>,
+/// A stage that was asked for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct StageConfig {
+    /// Its name.
+    pub name: String,
+    /// Its length.
+    pub duration_seconds: f64,
+    /// Messages a second.
+    pub rate: Option<Ramp>,
+    /// Connections.
+    pub connections: Option<Ramp>,
+    /// Whether it is left out of the summary.
+    pub warm_up: bool,
 }
 
-#[derive(Debug, Clone, Serialize)]
-struct Latency {
-    count: u64,
-    mean_us: f64,
-    min_us: f64,
-    p50_us: f64,
-    p90_us: f64,
-    p99_us: f64,
-    p99_9_us: f64,
-    max_us: f64,
+/// What came out.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Results {
+    /// No error, and at least one message.
+    pub ok: bool,
+    /// The run was ended before its time.
+    pub interrupted: bool,
+    /// How the generator was the limit; empty if it was not.
+    pub saturated: Vec<Saturation>,
+    /// Whether rate and latency are left out for that reason.
+    pub withheld: bool,
+    /// Handshakes that were completed.
+    pub connections_opened: usize,
+    /// Connections that could not be opened.
+    pub connections_failed: usize,
+    /// Open connections that ended before we closed them.
+    pub connections_lost: usize,
+    /// How long it took to open those that were open at the start.
+    pub connecting_seconds: f64,
+    /// How long the stages that count took.
+    pub duration_seconds: f64,
+    /// Right messages that came in that time.
+    pub messages: u64,
+    /// Their payload bytes.
+    pub payload_bytes: u64,
+    /// Both by time; the second in 10^6 bytes.
+    pub messages_per_second: Option<f64>,
+    /// Payload, in 10^6 bytes a second.
+    pub megabytes_per_second: Option<f64>,
+    /// From the intended time in the open model, else from the sending.
+    pub latency: Option<Latency>,
+    /// In the open model, from the sending.
+    pub latency_raw: Option<Latency>,
+    /// In the open model, how messages left.
+    pub sends: Option<SendCounts>,
+    /// What the generator cost.
+    pub client: Client,
+    /// Each stage by itself.
+    pub stages: Vec<StageResult>,
+    /// The run over time.
+    pub points: Vec<PointResult>,
+    /// Errors of all kinds.
+    pub errors_total: u64,
+    /// Errors by kind.
+    pub errors: Vec<Error>,
 }
 
-#[derive(Debug, Clone, Serialize)]
-struct ClientCpu {
-    seconds: f64,
-    per_message_us: Option<f64>,
-    /// Of one core, 0 to 1.
-    core_share: f64,
+/// How messages of the open model left.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct SendCounts {
+    /// Messages sent.
+    pub sent: u64,
+    /// Left late for want of the generator's time.
+    pub late: u64,
+    /// Waited until answers made room.
+    pub held: u64,
+    /// Were due and never left.
+    pub unsent: u64,
+}
+
+/// What the generator itself cost, and how it fared.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Client {
+    /// Processes that made the load.
+    pub generators: u32,
+    /// CPU time of their loops.
+    pub cpu_seconds: f64,
+    /// The same for each message.
+    pub cpu_per_message_us: Option<f64>,
+    /// Of one core for each, 0 to 1.
+    pub core_share: f64,
     /// Of the duration, 0 to 1: ready to run, but other work had the core.
-    wait_share: Option<f64>,
-    generator_was_limit: bool,
+    pub wait_share: Option<f64>,
+    /// How long turns of the loop took.
+    pub loop_lag: Option<Latency>,
 }
 
-#[derive(Debug, Clone, Serialize)]
-struct Error {
-    kind: &'static str,
+/// A stage's figures.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct StageResult {
+    /// Its name.
+    pub name: String,
+    /// Whether it is left out of the summary.
+    pub warm_up: bool,
+    /// How long it took.
+    pub duration_seconds: f64,
+    /// Right messages that came in it.
+    pub messages: u64,
+    /// The same by time.
+    pub messages_per_second: Option<f64>,
+    /// Latencies of those messages.
+    pub latency: Option<Latency>,
+    /// The same from the sending, in the open model.
+    pub latency_raw: Option<Latency>,
+}
+
+/// A short time of the run.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct PointResult {
+    /// Its end, from the start of the first stage.
+    pub at_seconds: f64,
+    /// Connections open then.
+    pub open: usize,
+    /// Messages a second in it.
+    pub messages_per_second: f64,
+    /// Median latency; 0 without a message.
+    pub p50_us: f64,
+    /// 99 of 100 were at most this.
+    pub p99_us: f64,
+    /// The longest.
+    pub max_us: f64,
+}
+
+/// Errors of one kind.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Error {
+    /// The kind's name.
+    pub kind: String,
+    /// The HTTP status or Close code that belongs to it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    code: Option<u16>,
-    count: u64,
-    example: String,
-    advice: &'static str,
+    pub code: Option<u16>,
+    /// How many.
+    pub count: u64,
+    /// The first one.
+    pub example: String,
+    /// What can be done about it.
+    pub advice: String,
 }
 
 impl Report {
-    /// The report of a run.
+    /// The report of a run, complete.
     #[must_use]
     pub fn new(load: &Load, outcome: &Outcome) -> Self {
-        let (size_bytes, depth) = match load.work {
-            Work::Echo { size, depth } => (Some(size), Some(depth)),
-            Work::Fanout => (None, None),
-        };
         Self {
             schema: SCHEMA,
-            generator: concat!("tickwire-load ", env!("CARGO_PKG_VERSION")),
-            scenario: load.work.name(),
-            config: Config {
-                url: load.target.to_string(),
-                connections: load.connections,
-                duration_seconds: load.duration.as_secs_f64(),
-                size_bytes,
-                depth,
-                protocols: load.protocols.clone(),
-            },
-            result: Results::new(outcome),
+            generator: concat!("tickwire-load ", env!("CARGO_PKG_VERSION")).to_owned(),
+            scenario: load.work.name().to_owned(),
+            config: Config::new(load),
+            result: Results::new(load, outcome),
+        }
+    }
+
+    /// The same without rate and latency if the generator was the limit.
+    #[must_use]
+    pub fn withhold_saturated(mut self) -> Self {
+        if !self.result.saturated.is_empty() {
+            self.result.withhold();
+        }
+        self
+    }
+}
+
+impl Config {
+    fn new(load: &Load) -> Self {
+        let (size, depth) = match &load.work {
+            Work::Echo { size, depth } => (Some(size.to_string()), Some(*depth)),
+            Work::Fanout => (None, None),
+        };
+        let is_open = load.is_open_model();
+        Self {
+            url: load.target.to_string(),
+            connections: load.connections,
+            duration_seconds: load.duration().as_secs_f64(),
+            model: if is_open { "open" } else { "closed" }.to_owned(),
+            arrivals: is_open.then_some(load.arrivals),
+            size,
+            depth,
+            stages: load.stages.iter().map(StageConfig::new).collect(),
+            protocols: load.protocols.clone(),
+        }
+    }
+}
+
+impl StageConfig {
+    fn new(stage: &Stage) -> Self {
+        Self {
+            name: stage.name.clone(),
+            duration_seconds: stage.duration.as_secs_f64(),
+            rate: stage.rate,
+            connections: stage.connections,
+            warm_up: stage.warm_up,
         }
     }
 }
 
 impl Results {
-    fn new(outcome: &Outcome) -> Self {
+    fn new(load: &Load, outcome: &Outcome) -> Self {
         let Outcome { connections, measured, faults, .. } = outcome;
+        let is_open = load.is_open_model();
         Self {
             ok: outcome.is_flawless(),
             interrupted: outcome.interrupted,
+            saturated: saturations(measured),
+            withheld: false,
             connections_opened: connections.opened,
             connections_failed: connections.failed,
             connections_lost: connections.lost,
@@ -130,249 +295,85 @@ impl Results {
             duration_seconds: measured.window.duration as f64 / 1e9,
             messages: measured.window.messages,
             payload_bytes: measured.window.bytes,
-            messages_per_second: measured.messages_per_second(),
-            megabytes_per_second: measured.megabytes_per_second(),
-            latency: Latency::new(measured),
-            client_cpu: ClientCpu {
-                seconds: measured.window.cpu as f64 / 1e9,
-                per_message_us: measured.cpu_microseconds_per_message(),
-                core_share: measured.core_share(),
-                wait_share: measured.wait_share(),
-                generator_was_limit: measured.generator_was_limit(),
-            },
+            messages_per_second: Some(measured.messages_per_second()),
+            megabytes_per_second: Some(measured.megabytes_per_second()),
+            latency: Latency::with_curve(&measured.latency),
+            latency_raw: Latency::with_curve(&measured.raw).filter(|_| is_open),
+            sends: is_open.then(|| SendCounts::new(measured.sends)),
+            client: Client::new(measured),
+            stages: measured.stages.iter().map(StageResult::new).collect(),
+            points: measured.points.iter().map(PointResult::new).collect(),
             errors_total: faults.total(),
             errors: errors(faults),
         }
     }
+
+    fn withhold(&mut self) {
+        self.withheld = true;
+        (self.messages_per_second, self.megabytes_per_second) = (None, None);
+        (self.latency, self.latency_raw) = (None, None);
+        self.points.clear();
+        for stage in &mut self.stages {
+            (stage.messages_per_second, stage.latency, stage.latency_raw) = (None, None, None);
+        }
+    }
 }
 
-impl Latency {
+impl SendCounts {
+    const fn new(sends: Sends) -> Self {
+        let Sends { sent, late, held, unsent } = sends;
+        Self { sent, late, held, unsent }
+    }
+}
+
+impl Client {
     fn new(measured: &Measured) -> Self {
-        let histogram = &measured.latency;
-        let at = |quantile| histogram.value_at_quantile(quantile) as f64 / 1e3;
-        // An empty histogram's minimum is its upper bound.
-        let min = if histogram.is_empty() { 0 } else { histogram.min() };
         Self {
-            count: histogram.len(),
-            mean_us: histogram.mean() / 1e3,
-            min_us: min as f64 / 1e3,
-            p50_us: at(0.5),
-            p90_us: at(0.9),
-            p99_us: at(0.99),
-            p99_9_us: at(0.999),
-            max_us: histogram.max() as f64 / 1e3,
+            generators: measured.generators,
+            cpu_seconds: measured.window.cpu as f64 / 1e9,
+            cpu_per_message_us: measured.cpu_microseconds_per_message(),
+            core_share: measured.core_share(),
+            wait_share: measured.wait_share(),
+            loop_lag: Latency::new(&measured.lag),
+        }
+    }
+}
+
+impl StageResult {
+    fn new(stage: &StageMeasured) -> Self {
+        Self {
+            name: stage.name.clone(),
+            warm_up: stage.warm_up,
+            duration_seconds: stage.window.duration as f64 / 1e9,
+            messages: stage.window.messages,
+            messages_per_second: Some(stage.window.messages_per_second()),
+            latency: Latency::new(&stage.latency),
+            latency_raw: Latency::new(&stage.raw),
+        }
+    }
+}
+
+impl PointResult {
+    fn new(point: &Point) -> Self {
+        let us = |nanoseconds: u64| nanoseconds as f64 / 1e3;
+        Self {
+            at_seconds: (point.at + point.duration) as f64 / 1e9,
+            open: point.open,
+            messages_per_second: point.messages as f64 * 1e9 / point.duration.max(1) as f64,
+            p50_us: us(point.p50),
+            p99_us: us(point.p99),
+            max_us: us(point.max),
         }
     }
 }
 
 fn errors(faults: &Faults) -> Vec<Error> {
     let error = |(fault, occurrence): (crate::Fault, &crate::Occurrence)| Error {
-        kind: fault.name(),
+        kind: fault.name().to_owned(),
         code: fault.code(),
         count: occurrence.count,
         example: occurrence.example.clone(),
-        advice: fault.advice(),
+        advice: fault.advice().to_owned(),
     };
     faults.iter().map(error).collect()
-}
-
-/// The report as a table of plain text, about ten lines and two for each kind of error.
-#[must_use]
-pub fn table(load: &Load, outcome: &Outcome) -> String {
-    let Outcome { connections, measured, .. } = outcome;
-    let mut rows = Rows::default();
-    rows.row(load.work.name(), &format!("{}, {}", load.target, clients(load)));
-    rows.row(
-        "connections",
-        &format!(
-            "{} opened in {}, {} failed, {} lost",
-            grouped(connections.opened as u64),
-            duration(outcome.connecting),
-            grouped(connections.failed as u64),
-            grouped(connections.lost as u64)
-        ),
-    );
-    let seconds = measured.window.duration as f64 / 1e9;
-    let early = if outcome.interrupted { " (interrupted)" } else { "" };
-    rows.row("duration", &format!("{seconds:.2} s{early}"));
-    rows.row("messages", &grouped(measured.window.messages));
-    rows.row(
-        "throughput",
-        &format!(
-            "{} messages/s, {:.2} MB/s",
-            rounded(measured.messages_per_second()),
-            measured.megabytes_per_second()
-        ),
-    );
-    rows.row("latency", &percentiles(measured));
-    rows.row("client CPU", &client_cpu(measured));
-    rows.errors(&outcome.faults);
-    for note in notes(load, outcome) {
-        rows.row("note", &note);
-    }
-    rows.0
-}
-
-/// What a reader must know before the figures are believed.
-fn notes(load: &Load, outcome: &Outcome) -> Vec<String> {
-    let Outcome { measured, faults, .. } = outcome;
-    let mut notes = Vec::new();
-    if measured.generator_was_limit() {
-        notes.push(format!(
-            "the generator itself was the limit (above {:.0} % of a core); figures describe it, \
-             not the server",
-            CORE_SHARE_MAX * 100.0
-        ));
-    }
-    if let Some(share) = measured.wait_share().filter(|_| measured.was_disturbed()) {
-        notes.push(format!(
-            "other work on this machine, perhaps the server, kept the generator waiting for a core \
-             {:.0} % of the time; figures describe that, too",
-            share * 100.0
-        ));
-    }
-    if measured.window.messages == 0 && faults.total() == 0 && !outcome.interrupted {
-        notes.push(silence(load.work).to_owned());
-    }
-    notes
-}
-
-/// Lines with a name in front.
-#[derive(Default)]
-struct Rows(String);
-
-impl Rows {
-    fn row(&mut self, name: &str, text: &str) {
-        writeln!(self.0, "{name:<12} {text}").expect("writing to a String cannot fail");
-    }
-
-    fn errors(&mut self, faults: &Faults) {
-        let total = match faults.total() {
-            0 => "none".to_owned(),
-            total => grouped(total),
-        };
-        self.row("errors", &total);
-        for (fault, occurrence) in faults.iter() {
-            let count = grouped(occurrence.count);
-            self.row("", &format!("{count} × {fault}, e.g. {}", occurrence.example));
-            self.row("", &format!("    {}", fault.advice()));
-        }
-    }
-}
-
-fn clients(load: &Load) -> String {
-    let connections = grouped(load.connections as u64);
-    match load.work {
-        Work::Echo { size, depth } => format!(
-            "{connections} clients, messages of {} bytes, {depth} on their way each",
-            grouped(size as u64)
-        ),
-        Work::Fanout => format!("{connections} clients"),
-    }
-}
-
-fn percentiles(measured: &Measured) -> String {
-    if measured.latency.is_empty() {
-        return "none measured".to_owned();
-    }
-    let latency = Latency::new(measured);
-    let named = [
-        ("p50", latency.p50_us),
-        ("p90", latency.p90_us),
-        ("p99", latency.p99_us),
-        ("p99.9", latency.p99_9_us),
-        ("max", latency.max_us),
-    ];
-    named
-        .map(|(name, us)| format!("{name} {}", duration(Duration::from_secs_f64(us / 1e6))))
-        .join("  ")
-}
-
-fn client_cpu(measured: &Measured) -> String {
-    let share = measured.core_share() * 100.0;
-    match measured.cpu_microseconds_per_message() {
-        Some(cost) => format!("{} µs a message, {share:.0} % of one core", significant(cost)),
-        None => format!("{share:.0} % of one core"),
-    }
-}
-
-/// What to look for when all went well but nothing came.
-const fn silence(work: Work) -> &'static str {
-    match work {
-        Work::Echo { .. } => "no echo came in time: try a longer --duration",
-        Work::Fanout => "nothing was published: does the server begin on the text message `start`?",
-    }
-}
-
-/// A duration with three significant digits in the unit that fits.
-#[must_use]
-pub fn duration(duration: Duration) -> String {
-    let us = duration.as_secs_f64() * 1e6;
-    match us {
-        _ if us < 999.5 => format!("{} µs", significant(us)),
-        _ if us < 999_500.0 => format!("{} ms", significant(us / 1e3)),
-        _ => format!("{} s", significant(us / 1e6)),
-    }
-}
-
-/// Three significant digits, at least for numbers from 0.01 on.
-fn significant(number: f64) -> String {
-    match number {
-        _ if number < 0.995 => format!("{number:.3}"),
-        _ if number < 9.995 => format!("{number:.2}"),
-        _ if number < 99.95 => format!("{number:.1}"),
-        _ => format!("{number:.0}"),
-    }
-}
-
-/// A number with a comma between each three digits.
-#[must_use]
-pub fn grouped(number: u64) -> String {
-    group(&number.to_string())
-}
-
-/// A number that is not negative, rounded and grouped.
-#[must_use]
-pub fn rounded(number: f64) -> String {
-    group(&format!("{number:.0}"))
-}
-
-fn group(digits: &str) -> String {
-    let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_grouped_by_three_digits() {
-        for (number, text) in
-            [(0, "0"), (999, "999"), (1_000, "1,000"), (25_123, "25,123"), (1_234_567, "1,234,567")]
-        {
-            assert_eq!(grouped(number), text);
-        }
-    }
-
-    #[test]
-    fn durations_keep_three_digits_in_the_unit_that_fits() {
-        for (us, text) in [
-            (0.0, "0.000 µs"),
-            (3.417, "3.42 µs"),
-            (391.4, "391 µs"),
-            (999.6, "1.00 ms"),
-            (12_345.0, "12.3 ms"),
-            (2_100_000.0, "2.10 s"),
-            (100_000_000.0, "100 s"),
-        ] {
-            assert_eq!(duration(Duration::from_secs_f64(us / 1e6)), text);
-        }
-    }
 }

@@ -4,7 +4,7 @@
 //! comes. It is plain data: no socket and no clock, time is an argument. The fleet is generic over
 //! it, so the calls for each message are direct and inlined.
 //!
-//! A client is named by its number, 0 to `connections - 1`, which is never reused in a run.
+//! A client is named by its number, 0 to `connections - 1`.
 
 use rand::rngs::SmallRng;
 use tickwire_frame::{Header, OpCode, mask};
@@ -16,12 +16,31 @@ use crate::measure::Measure;
 
 /// What a fleet's clients send, and what they expect.
 ///
-/// The calls come in this order: `begin` for each client, once all are open; then `received`,
-/// `lost` in any order; `stop` when the time is over; again `received` and `lost` until `awaited`
-/// is 0 or the wait is over; `finish`.
+/// A client is `opened` once its handshake is done, before the run's time starts or while it goes
+/// on. After `start` the fleet asks `next` in each turn, until it has nothing more to do; `compose`
+/// follows for each client that is to send. `stop` ends the time; `received` and `lost` may still
+/// come until `awaited` is 0 or the wait is over; `finish` is the last call.
 pub(crate) trait Scenario {
-    /// The run's time starts: `client` may send.
-    fn begin(&mut self, client: usize, now: Nanoseconds, outbox: &mut Outbox<'_>);
+    /// The handshake of `client` is done.
+    fn opened(&mut self, client: usize, now: Nanoseconds, tally: &mut Tally);
+
+    /// The run's time starts.
+    fn start(&mut self, now: Nanoseconds);
+
+    /// What is to be done now and was not asked for before.
+    fn next(&mut self, now: Nanoseconds) -> Option<Action>;
+
+    /// When `next` is to be asked although nothing came; [`Nanoseconds::MAX`] for never.
+    fn due(&self) -> Nanoseconds;
+
+    /// Writes what `client` has to say now.
+    fn compose(
+        &mut self,
+        client: usize,
+        now: Nanoseconds,
+        outbox: &mut Outbox<'_>,
+        tally: &mut Tally,
+    );
 
     /// A whole message came for `client`; it was read from the socket at `now`.
     fn received(
@@ -33,8 +52,11 @@ pub(crate) trait Scenario {
         tally: &mut Tally,
     );
 
-    /// The connection of `client` is gone: nothing of what it awaits will come.
+    /// The connection of `client` ends or did not open: nothing of what it awaits will come.
     fn lost(&mut self, client: usize);
+
+    /// The socket of `client` is closed: [`Action::Open`] may open it anew.
+    fn vacated(&mut self, _client: usize) {}
 
     /// The run's time is over: nothing more may be sent.
     fn stop(&mut self);
@@ -43,13 +65,20 @@ pub(crate) trait Scenario {
     fn awaited(&self) -> u64;
 
     /// The last checks, when nothing more can come.
-    fn finish(&mut self, faults: &mut Faults);
+    fn finish(&mut self, now: Nanoseconds, tally: &mut Tally);
 
     /// The most that one client ever has to send at once, in bytes on the wire.
     fn outbox_bytes_max(&self) -> usize;
 
     /// The longest message that may come, in payload bytes.
     fn message_bytes_max(&self) -> u64;
+}
+
+/// What the fleet is to do for a scenario.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// Let this open client compose, and send what it wrote.
+    Send(usize),
 }
 
 /// A message as it came.

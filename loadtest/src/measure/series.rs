@@ -47,7 +47,6 @@ pub(crate) struct Series {
     latency: Histogram<u64>,
     length: Nanoseconds,
     stage: usize,
-    serializer: V2Serializer,
 }
 
 impl Series {
@@ -60,7 +59,6 @@ impl Series {
             latency: histogram(),
             length: clock::span(run) / POINTS_MAX,
             stage: 0,
-            serializer: V2Serializer::new(),
         }
     }
 
@@ -73,6 +71,10 @@ impl Series {
     pub(crate) const fn stage(&mut self, stage: usize) {
         self.stage = stage;
         self.present.stage = stage;
+    }
+
+    pub(crate) const fn has_begun(&self) -> bool {
+        self.began > 0
     }
 
     pub(crate) const fn current_stage(&self) -> usize {
@@ -88,7 +90,7 @@ impl Series {
         open: usize,
         latency: &Histogram<u64>,
     ) {
-        if self.began == 0 {
+        if !self.has_begun() {
             return;
         }
         self.present.messages += messages;
@@ -106,7 +108,7 @@ impl Series {
         let end = self.present.at + self.present.duration;
         if self.present.duration >= POINT_MIN || self.present.messages > 0 {
             let mut point = std::mem::take(&mut self.present);
-            point.summarize(&self.latency, &mut self.serializer);
+            point.summarize(&self.latency);
             self.points.push(point);
             self.latency.reset();
         }
@@ -124,14 +126,16 @@ impl Series {
 
 impl Point {
     /// Takes the figures of its latencies.
-    pub(crate) fn summarize(&mut self, latency: &Histogram<u64>, serializer: &mut V2Serializer) {
+    pub(crate) fn summarize(&mut self, latency: &Histogram<u64>) {
         if !latency.is_empty() {
             self.p50 = latency.value_at_quantile(0.5);
             self.p99 = latency.value_at_quantile(0.99);
             self.max = latency.max();
         }
         self.encoded.clear();
-        serializer.serialize(latency, &mut self.encoded).expect("writing to a Vec cannot fail");
+        V2Serializer::new()
+            .serialize(latency, &mut self.encoded)
+            .expect("writing to a Vec cannot fail");
     }
 }
 

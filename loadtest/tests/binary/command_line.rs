@@ -11,13 +11,15 @@ use crate::server::answering;
 
 #[test]
 fn what_cannot_be_done_is_explained_with_exit_code_2() {
-    let cases: [(&str, &str); 9] = [
+    let cases: [(&str, &str); 11] = [
         ("echo", "<URL>"),
         ("echo wss://127.0.0.1/", "wss:// is not supported"),
         ("echo http://127.0.0.1/", "ws://host[:port][/path]"),
         ("echo ws://nowhere.invalid/", "has no address"),
         ("echo ws://127.0.0.1/ --duration 10", "unit"),
         ("echo ws://127.0.0.1/ --connections 0", "1..="),
+        ("echo ws://127.0.0.1/ --rate 0", "a rate is more than 0"),
+        ("echo ws://127.0.0.1/ --size 9..3", "9 is more than 3"),
         ("fanout ws://127.0.0.1/ --size 20", "--size"),
         ("fanout ws://127.0.0.1/ --json /nowhere/report.json", "/nowhere/report.json"),
         ("fanout ws://127.0.0.1/ --header Host\u{e9}:x", "handshake cannot be written"),
@@ -38,6 +40,7 @@ fn a_limit_of_open_files_is_raised_or_explained() {
         Command::new("sh")
             .args(["-c", &script, env!("CARGO_BIN_EXE_tickwire-load"), "echo"])
             .args([&format!("ws://{address}/"), "--duration", "50ms", "-c", connections])
+            .arg("--allow-saturated")
             .output()
             .unwrap()
     };
@@ -55,6 +58,7 @@ fn an_interrupt_ends_the_run_and_it_is_reported() {
     let address = answering(|socket, _, message| socket.send(message));
     let mut child = binary()
         .args(["echo", &format!("ws://{address}/"), "-c", "2", "--duration", "1h"])
+        .arg("--allow-saturated")
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -76,18 +80,27 @@ fn the_report_in_a_file_says_what_was_done() {
     let file = std::env::temp_dir().join(format!("tickwire-load-{}.json", address.port()));
     let output = binary()
         .args(["echo", &format!("ws://{address}/path?query"), "-c", "2", "--duration", "100ms"])
-        .args(["--size", "33", "--depth", "2", "--json", file.to_str().unwrap()])
+        .args([
+            "--size",
+            "33",
+            "--depth",
+            "2",
+            "--json",
+            file.to_str().unwrap(),
+            "--allow-saturated",
+        ])
         .output()
         .unwrap();
     let table = String::from_utf8(output.stdout).unwrap();
     let report: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
     std::fs::remove_file(file).unwrap();
-    assert_eq!((&report["schema"], &report["scenario"]), (&1.into(), &"echo".into()));
+    assert_eq!((&report["schema"], &report["scenario"]), (&2.into(), &"echo".into()));
     let config = &report["config"];
     assert_eq!(config["url"], format!("ws://{address}/path?query"));
-    for (name, value) in [("connections", 2), ("size_bytes", 33), ("depth", 2)] {
+    for (name, value) in [("connections", 2), ("depth", 2)] {
         assert_eq!(config[name], value, "{name}");
     }
+    assert_eq!((&config["size"], &config["model"]), (&"33".into(), &"closed".into()));
     let result = &report["result"];
     let messages = result["messages"].as_u64().unwrap();
     assert_eq!(result["payload_bytes"], messages * 33);
@@ -95,7 +108,7 @@ fn the_report_in_a_file_says_what_was_done() {
     let seconds = result["duration_seconds"].as_f64().unwrap();
     assert!((0.1..5.0).contains(&seconds), "{seconds}");
     assert!((rate * seconds / messages as f64 - 1.0).abs() < 1e-6, "{rate} × {seconds}");
-    let share = result["client_cpu"]["core_share"].as_f64().unwrap();
+    let share = result["client"]["core_share"].as_f64().unwrap();
     assert!(share > 0.0 && share <= 1.1, "{share}");
     for row in ["echo", "connections", "throughput", "latency", "client CPU", "errors"] {
         assert!(table.lines().any(|line| line.starts_with(row)), "{row}: {table}");

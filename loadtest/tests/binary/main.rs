@@ -9,5 +9,6 @@ mod command_line;
 mod connection;
 mod echo;
 mod fanout;
+mod open_model;
 mod run;
 mod server;

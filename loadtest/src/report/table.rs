@@ -1,0 +1,179 @@
+//! The report as a table of plain text, for a terminal.
+
+use std::fmt::Write as _;
+
+use super::words::{grouped, microseconds, rounded, significant};
+use super::{Client, Config, Latency, Report, Results, SendCounts};
+
+/// The report as a table of plain text: some ten lines, one for each stage if there are several, and
+/// two for each kind of error.
+#[must_use]
+pub fn table(report: &Report) -> String {
+    let Report { config, result, .. } = report;
+    let mut rows = Rows::default();
+    rows.row(&report.scenario, &format!("{}, {}", config.url, clients(config)));
+    rows.row("connections", &connections(result));
+    let early = if result.interrupted { " (interrupted)" } else { "" };
+    rows.row("duration", &format!("{:.2} s{early}", result.duration_seconds));
+    rows.row("messages", &grouped(result.messages));
+    rows.figures(result);
+    if let Some(sends) = &result.sends {
+        rows.row("sends", &departures(sends));
+    }
+    rows.row("client CPU", &client_cpu(&result.client));
+    if result.stages.len() > 1 {
+        rows.stages(result);
+    }
+    rows.errors(result);
+    for note in notes(report) {
+        rows.row("note", &note);
+    }
+    rows.0
+}
+
+/// What a reader must know before the figures are believed.
+pub(super) fn notes(report: &Report) -> Vec<String> {
+    let result = &report.result;
+    let mut notes = Vec::new();
+    for saturation in result.saturated.iter().filter(|_| !result.withheld) {
+        notes.push(format!("the generator itself was the limit: {saturation}"));
+    }
+    if let Some(sends) = result.sends.filter(|sends| sends.unsent > 0) {
+        notes.push(format!(
+            "{} messages were due and never left: the server did not keep up, and latencies count \
+             them up to the end of the run",
+            grouped(sends.unsent)
+        ));
+    }
+    if result.messages == 0 && result.errors_total == 0 && !result.interrupted {
+        notes.push(silence(&report.scenario).to_owned());
+    }
+    notes
+}
+
+/// Lines with a name in front.
+#[derive(Default)]
+struct Rows(String);
+
+impl Rows {
+    fn row(&mut self, name: &str, text: &str) {
+        writeln!(self.0, "{name:<12} {text}").expect("writing to a String cannot fail");
+    }
+
+    /// Rate and latency, or why they are not told.
+    fn figures(&mut self, result: &Results) {
+        if result.withheld {
+            self.row(
+                "withheld",
+                "the generator itself was the limit, so rate and latency would be",
+            );
+            self.row("", "its own and not the server's; --allow-saturated shows them");
+            for saturation in &result.saturated {
+                self.row("", &format!("    {saturation}"));
+            }
+            return;
+        }
+        let rates = result.messages_per_second.zip(result.megabytes_per_second);
+        let (messages, megabytes) = rates.unwrap_or_default();
+        self.row("throughput", &format!("{} messages/s, {megabytes:.2} MB/s", rounded(messages)));
+        self.row("latency", &percentiles(result.latency.as_ref()));
+        if let Some(raw) = &result.latency_raw {
+            self.row("  from send", &percentiles(Some(raw)));
+        }
+    }
+
+    fn stages(&mut self, result: &Results) {
+        for stage in &result.stages {
+            let rate = stage.messages_per_second.map_or_else(|| "-".to_owned(), rounded);
+            let warm_up = if stage.warm_up { " (warm-up)" } else { "" };
+            let latency = match &stage.latency {
+                Some(latency) => percentiles(Some(latency)),
+                None => "-".to_owned(),
+            };
+            let seconds = stage.duration_seconds;
+            let name = &stage.name;
+            self.row("stage", &format!("{name}{warm_up}: {seconds:.1} s, {rate}/s, {latency}"));
+        }
+    }
+
+    fn errors(&mut self, result: &Results) {
+        let total = match result.errors_total {
+            0 => "none".to_owned(),
+            total => grouped(total),
+        };
+        self.row("errors", &total);
+        for error in &result.errors {
+            let code = error.code.map_or(String::new(), |code| format!(" {code}"));
+            let (count, kind) = (grouped(error.count), &error.kind);
+            self.row("", &format!("{count} × {kind}{code}, e.g. {}", error.example));
+            self.row("", &format!("    {}", error.advice));
+        }
+    }
+}
+
+fn connections(result: &Results) -> String {
+    format!(
+        "{} opened in {}, {} failed, {} lost",
+        grouped(result.connections_opened as u64),
+        microseconds(result.connecting_seconds * 1e6),
+        grouped(result.connections_failed as u64),
+        grouped(result.connections_lost as u64)
+    )
+}
+
+fn clients(config: &Config) -> String {
+    let mut text = format!("{} clients", grouped(config.connections as u64));
+    if let Some(size) = &config.size {
+        write!(text, ", messages of {size} bytes").expect("writing to a String cannot fail");
+    }
+    if let Some(depth) = config.depth {
+        let most = if config.model == "open" { "at most " } else { "" };
+        write!(text, ", {most}{depth} on their way each").expect("writing to a String cannot fail");
+    }
+    if config.model == "open" {
+        text.push_str(", open model");
+    }
+    text
+}
+
+fn percentiles(latency: Option<&Latency>) -> String {
+    let Some(latency) = latency else { return "none measured".to_owned() };
+    let named = ["p50", "p90", "p99", "p99.9", "max"];
+    named
+        .map(|name| format!("{name} {}", microseconds(latency.named(name).unwrap_or_default())))
+        .join("  ")
+}
+
+fn departures(sends: &SendCounts) -> String {
+    let SendCounts { sent, late, held, unsent } = sends;
+    let [sent, late, held, unsent] = [sent, late, held, unsent].map(|count| grouped(*count));
+    format!(
+        "{sent} sent, {late} late by the generator, {held} held back by answers, {unsent} never"
+    )
+}
+
+fn client_cpu(client: &Client) -> String {
+    let mut text = match client.cpu_per_message_us {
+        Some(cost) => format!("{} µs a message, ", significant(cost)),
+        None => String::new(),
+    };
+    let share = client.core_share * 100.0;
+    match client.generators {
+        1 => write!(text, "{share:.0} % of one core"),
+        many => write!(text, "{share:.0} % of each core of {many} generators"),
+    }
+    .expect("writing to a String cannot fail");
+    if let Some(lag) = &client.loop_lag {
+        write!(text, ", loop lag p99 {}", microseconds(lag.p99_us))
+            .expect("writing to a String cannot fail");
+    }
+    text
+}
+
+/// What to look for when all went well but nothing came.
+fn silence(scenario: &str) -> &'static str {
+    match scenario {
+        "fanout" => "nothing was published: does the server begin on the text message `start`?",
+        _ => "nothing came in time: try a longer --duration",
+    }
+}
