@@ -130,7 +130,8 @@ impl Parser {
     #[inline(never)]
     fn next_part<'a>(&mut self, mut input: &'a mut [u8]) -> (&'a mut [u8], Next<'a>) {
         let piece = match &mut self.state {
-            State::Payload(_) if input.is_empty() => Ok(None),
+            // The state stays `Between` at the end of a frame, so that the next may be glanced at.
+            _ if input.is_empty() => Ok(None),
             State::Payload(frame) => Ok(Some(frame.piece(&mut input, false))),
             State::Between | State::Header { .. } => self.first_piece(&mut input),
         };

@@ -166,3 +166,23 @@ proptest! {
         );
     }
 }
+
+#[test]
+fn a_parser_is_amid_a_frame_from_its_first_byte_to_its_last() {
+    let frames = [&b"\x81\x05Hello"[..], b"\x89\x00", b"\x82\x7e\x00\x7e"];
+    for frame in frames {
+        let frame = [frame, &vec![b'x'; if frame[1] == 0x7e { 126 } else { 0 }]].concat();
+        for cut in 0..=frame.len() {
+            let mut parser = Parser::new(Rules::new(Role::Client));
+            let mut amid = |part: &[u8]| {
+                let mut part = part.to_vec();
+                let mut input = &mut part[..];
+                while parser.next(&mut input).expect("valid").is_some() {}
+                parser.is_amid()
+            };
+            let begun = cut > 0 && cut < frame.len();
+            assert_eq!(amid(&frame[..cut]), begun, "{cut} bytes");
+            assert!(!amid(&frame[cut..]), "all bytes, cut at {cut}");
+        }
+    }
+}
