@@ -11,9 +11,11 @@
 //! 47 KB to inflate and up to 380 KB to compress, so it is made when first used and, where no
 //! context is kept, one serves every connection of a thread.
 
+mod deflater;
 mod inflater;
 mod params;
 
+pub use deflater::Deflater;
 pub use inflater::Inflater;
 pub use params::{DeflateParams, DeflatePolicy};
 pub(crate) use params::{NAME, Parameters};

@@ -11,6 +11,7 @@ use tickwire_frame::close;
 use tickwire_frame::mask::{self, Key};
 use tickwire_frame::{CloseCode, Header, OpCode};
 
+use crate::deflate::Deflater;
 use crate::message::Kind;
 
 /// Appends a message of a server: one unmasked frame.
@@ -31,12 +32,52 @@ pub fn masked_message(kind: Kind, mask_key: Key, payload: &[u8], out: &mut Vec<u
     frame(true, opcode(kind), Some(mask_key), payload, out);
 }
 
+/// Appends a message compressed by `deflater`: one frame with RSV1 (RFC 7692 section 6), masked
+/// if a key is given. Only for a peer that has agreed to it, in the role that `deflater` is for.
+///
+/// Where compression makes it no shorter, the plain message is appended instead; but not if the
+/// deflater keeps context, since the peer's window must then have the message too.
+///
+/// ```
+/// use tickwire_protocol::{Deflater, Kind, encode};
+///
+/// let mut deflater = Deflater::new(6, 8, 15, false);
+/// let mut out = Vec::new();
+/// encode::deflated_message(Kind::Text, None, b"HelloHelloHello", &mut deflater, &mut out);
+/// assert_eq!(out, b"\xc1\x0a\xf2\x48\xcd\xc9\xc9\xf7\x80\x13\x00\x00");
+/// ```
+pub fn deflated_message(
+    kind: Kind,
+    mask: Option<Key>,
+    payload: &[u8],
+    deflater: &mut Deflater,
+    out: &mut Vec<u8>,
+) {
+    let context = deflater.keeps_context();
+    let packed = deflater.compress(payload);
+    let (rsv1, payload) =
+        if context || packed.len() < payload.len() { (true, packed) } else { (false, payload) };
+    push(true, rsv1, opcode(kind), mask, payload, out);
+    deflater.release();
+}
+
 /// Appends a single frame as told: a fragment, or whatever a test needs.
 ///
 /// What comes out is well-formed, but a control frame longer than 125 bytes or without `fin`, or
 /// a continuation of nothing, is the caller's to avoid.
 pub fn frame(fin: bool, opcode: OpCode, mask: Option<Key>, payload: &[u8], out: &mut Vec<u8>) {
-    let header = Header { fin, rsv1: false, opcode, mask, payload_len: payload.len() as u64 };
+    push(fin, false, opcode, mask, payload, out);
+}
+
+fn push(
+    fin: bool,
+    rsv1: bool,
+    opcode: OpCode,
+    mask: Option<Key>,
+    payload: &[u8],
+    out: &mut Vec<u8>,
+) {
+    let header = Header { fin, rsv1, opcode, mask, payload_len: payload.len() as u64 };
     let mut bytes = [0; Header::LEN_MAX];
     let header_len = header.encode(&mut bytes);
     out.reserve(header_len + payload.len());

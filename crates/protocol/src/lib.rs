@@ -3,8 +3,8 @@
 //! Bytes go in, events and bytes come out. [`RequestReader`] and [`upgrade`] are the opening
 //! handshake of a server, [`ClientHandshake`] that of a client; [`Response`] and [`Refusal`] are
 //! the answers that end a connection instead; [`Connection`] is an open one, in either
-//! [`Role`]; [`encode`] writes frames. [`Inflater`] serves connections that have agreed
-//! on permessage-deflate (RFC 7692). The wire format of a single frame is `tickwire-frame`'s,
+//! [`Role`]; [`encode`] writes frames. [`Inflater`] and [`Deflater`] serve connections
+//! that have agreed on permessage-deflate (RFC 7692). The wire format of a single frame is `tickwire-frame`'s,
 //! deadlines and rates are the reactor's.
 //!
 //! Invariant: nothing that a peer declares is believed before it has arrived, every maximum is in
@@ -52,7 +52,7 @@ mod response;
 
 pub use client::{Accepted, ClientHandshake};
 pub use connection::{Connection, Event, State};
-pub use deflate::{DeflateParams, DeflatePolicy, Inflater};
+pub use deflate::{DeflateParams, DeflatePolicy, Deflater, Inflater};
 pub use error::{AnswerError, ClientError, ProtocolError};
 pub use handshake::{Upgrade, accept_value, upgrade};
 pub use limits::Limits;

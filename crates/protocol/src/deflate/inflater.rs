@@ -118,25 +118,15 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn message(&mut self, packed: &[u8]) -> Result<(), ProtocolError> {
-        if self.blocks(packed)? {
-            return Ok(());
-        }
-        // `Block` stops behind the block that the tail completes. If the message does not end
-        // where it should, the tail is read as something else, and not exactly to its end.
-        let before = self.state.total_in();
-        self.step(&TAIL_AND_NEXT, InflateFlush::Block)?;
-        let taken = self.state.total_in() - before;
-        if taken == TAIL_LEN { Ok(()) } else { Err(ProtocolError::InvalidDeflate) }
+        if self.blocks(packed)? { Ok(()) } else { self.tail() }
     }
 
     /// Inflates all of `rest`; tells whether it ends with a final block, which no tail follows.
     fn blocks(&mut self, mut rest: &[u8]) -> Result<bool, ProtocolError> {
         self.grow(rest.len().saturating_mul(EXPECTED_RATIO))?;
         loop {
-            let before = self.state.total_in();
-            let status = self.step(rest, InflateFlush::NoFlush)?;
-            let taken = usize::try_from(self.state.total_in() - before).unwrap_or(rest.len());
-            rest = &rest[taken.min(rest.len())..];
+            let (status, taken) = self.step(rest, InflateFlush::NoFlush)?;
+            rest = &rest[taken..];
             if status == Status::StreamEnd {
                 // BFINAL: the next block begins a stream of its own, at the next byte (section
                 // 7.2.3.4), and without a window, as zlib's own compressor would begin it.
@@ -154,16 +144,41 @@ impl Run<'_> {
         }
     }
 
-    /// Lets zlib take of `input` and fill what is free of the output.
-    fn step(&mut self, input: &[u8], flush: InflateFlush) -> Result<Status, ProtocolError> {
-        let before = self.state.total_out();
-        let free = &mut self.output[self.filled..];
-        let free_len = free.len();
-        let status =
-            self.state.decompress(input, free, flush).map_err(|_| ProtocolError::InvalidDeflate)?;
-        let made = usize::try_from(self.state.total_out() - before).unwrap_or(free_len);
-        self.filled += made.min(free_len);
-        if self.filled >= self.most { Err(ProtocolError::MessageTooBig) } else { Ok(status) }
+    /// Adds what the sender stripped, which must end the last block and nothing else.
+    fn tail(&mut self) -> Result<(), ProtocolError> {
+        // `Block` stops where a block ends. If the message is cut within one, that is not behind
+        // the four bytes, or not at the end of a byte; then what is left of the last one, ones
+        // only, spoils the empty block that is put in next.
+        match self.step(&TAIL_AND_NEXT, InflateFlush::Block) {
+            Ok((_, TAIL_LEN)) => {}
+            _ => return Err(ProtocolError::InvalidDeflate),
+        }
+        match self.step(&EMPTY_BLOCK, InflateFlush::NoFlush) {
+            Ok((Status::Ok, EMPTY_BLOCK_LEN)) => Ok(()),
+            Ok((Status::StreamEnd, 0)) => {
+                // The empty block that the tail belongs to was a final one.
+                self.state.reset(false);
+                Ok(())
+            }
+            _ => Err(ProtocolError::InvalidDeflate),
+        }
+    }
+
+    /// Lets zlib take of `input` and fill what is free of the output; how many bytes it took.
+    fn step(
+        &mut self,
+        input: &[u8],
+        flush: InflateFlush,
+    ) -> Result<(Status, usize), ProtocolError> {
+        let (before_in, before_out) = (self.state.total_in(), self.state.total_out());
+        let status = self.state.decompress(input, &mut self.output[self.filled..], flush);
+        let len = |total: u64| usize::try_from(total).expect("a part of a slice");
+        self.filled += len(self.state.total_out() - before_out);
+        if self.filled >= self.most {
+            return Err(ProtocolError::MessageTooBig);
+        }
+        let status = status.map_err(|_| ProtocolError::InvalidDeflate)?;
+        Ok((status, len(self.state.total_in() - before_in)))
     }
 
     /// Makes the output at least `wanted` bytes long, as far as the limit lets it.
@@ -184,7 +199,12 @@ impl Run<'_> {
 const TAIL_AND_NEXT: [u8; 5] = [0x00, 0x00, 0xff, 0xff, 0x00];
 
 /// Bytes that a sender strips (RFC 7692 section 7.2.1).
-const TAIL_LEN: u64 = 4;
+const TAIL_LEN: usize = 4;
+
+const EMPTY_BLOCK_LEN: usize = 5;
+
+/// A stored block without content, which changes nothing.
+const EMPTY_BLOCK: [u8; EMPTY_BLOCK_LEN] = [0x00, 0x00, 0x00, 0xff, 0xff];
 
 /// How many times its length a message is first expected to inflate to: JSON in short messages
 /// comes to two to four times, so that most never grow their output.

@@ -9,6 +9,7 @@
 
 use tickwire_frame::Role;
 
+use super::deflater::Deflater;
 use super::inflater::Inflater;
 use crate::extension::{Extension, Value};
 
@@ -137,6 +138,17 @@ impl DeflateParams {
             Role::Server => !self.client_no_context_takeover,
             Role::Client => !self.server_no_context_takeover,
         })
+    }
+
+    /// A deflater for what this side of a connection, in `role`, compresses; `level` and
+    /// `mem_level` as in [`Deflater::new`]. One without context may be shared by all connections
+    /// with the same window.
+    pub const fn deflater(&self, role: Role, level: u8, mem_level: u8) -> Deflater {
+        let (window_bits, no_context) = match role {
+            Role::Server => (self.server_max_window_bits, self.server_no_context_takeover),
+            Role::Client => (self.client_max_window_bits, self.client_no_context_takeover),
+        };
+        Deflater::new(level, mem_level, window_bits, !no_context)
     }
 
     /// Whether a server may answer `offer` with this.

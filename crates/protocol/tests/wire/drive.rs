@@ -59,9 +59,19 @@ pub(crate) fn feed(
     pieces: &[usize],
     limits: &Limits,
 ) -> Outcome {
+    feed_with(connection, &mut Inflater::new(false), stream, pieces, limits)
+}
+
+/// The same, where messages may be compressed.
+pub(crate) fn feed_with(
+    connection: &mut Connection,
+    inflater: &mut Inflater,
+    stream: &[u8],
+    pieces: &[usize],
+    limits: &Limits,
+) -> Outcome {
     let mut outcome = Outcome { seen: Vec::new(), control: Vec::new() };
     let mut mask = || MASK;
-    let mut inflater = Inflater::new(false);
     let mut rest = stream;
     for &len in pieces {
         let (piece, after) = rest.split_at(len);
@@ -69,7 +79,7 @@ pub(crate) fn feed(
         let mut piece = piece.to_vec();
         let mut input = &mut piece[..];
         while let Some(event) =
-            connection.receive(&mut input, limits, &mut inflater, &mut mask, &mut outcome.control)
+            connection.receive(&mut input, limits, inflater, &mut mask, &mut outcome.control)
         {
             outcome.seen.push(Seen::of(&event));
             if matches!(event, Event::Closed(..) | Event::Failed(_)) {
@@ -90,6 +100,26 @@ pub(crate) fn run(name: &str, role: Role, stream: &[u8], limits: &Limits) -> Out
     for pieces in cuts(stream.len()) {
         let cut = feed(&mut Connection::new(role), stream, &pieces, limits);
         assert_eq!(cut, whole, "{name}: cut as {pieces:?}");
+    }
+    whole
+}
+
+/// As [`run`], with permessage-deflate, and context kept by the peer or not.
+pub(crate) fn run_deflate(
+    name: &str,
+    role: Role,
+    context: bool,
+    stream: &[u8],
+    limits: &Limits,
+) -> Outcome {
+    let feed = |pieces: &[usize]| {
+        let mut connection = Connection::with_deflate(role);
+        feed_with(&mut connection, &mut Inflater::new(context), stream, pieces, limits)
+    };
+    let whole = feed(&[stream.len()]);
+    assert_owed(name, role, &whole);
+    for pieces in cuts(stream.len()) {
+        assert_eq!(feed(&pieces), whole, "{name}: cut as {pieces:?}");
     }
     whole
 }

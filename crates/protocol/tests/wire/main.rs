@@ -8,10 +8,15 @@
 mod adversary;
 mod client;
 mod closing;
+mod deflate;
 mod drive;
 mod frames;
 mod handshake;
+mod inflate;
+mod negotiation;
 mod oracle;
 mod pair;
 mod properties;
+#[path = "../reference/mod.rs"]
+mod reference;
 mod request;
