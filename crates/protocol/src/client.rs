@@ -43,6 +43,8 @@ pub struct ClientHandshake {
     offer: Offer,
     limits: Limits,
     head: HeadReader,
+    /// Where a redirect that was received points to.
+    location: Option<Box<str>>,
 }
 
 /// What the server agreed to.
@@ -70,6 +72,7 @@ impl ClientHandshake {
             offer: Offer { key: encoded, protocols: String::new(), deflate: None },
             limits,
             head: HeadReader::new(HeadKind::Response),
+            location: None,
         }
     }
 
@@ -154,11 +157,31 @@ impl ClientHandshake {
             .map_err(|_| ClientError::NotHttp)?;
         match (parsed.version, parsed.code) {
             (Some(1), Some(101)) => {}
-            (Some(_), Some(status)) if status != 101 => return Err(ClientError::Status(status)),
+            (Some(_), Some(status)) if status != 101 => {
+                if matches!(status, 300..=399) {
+                    self.location = location(Fields::of_head(head));
+                }
+                return Err(ClientError::Status(status));
+            }
             _ => return Err(ClientError::NotHttp),
         }
         self.offer.check_answer(Fields::of_head(head)).map(Some)
     }
+
+    /// Where the redirect points to that [`ClientHandshake::receive`] has refused with
+    /// [`ClientError::Status`] 300 to 399, if it says so in visible ASCII. Whether to go there is the
+    /// application's to decide: the server chose it (RFC 6455 section 4.1, "redirect").
+    pub fn location(&self) -> Option<&str> {
+        self.location.as_deref()
+    }
+}
+
+/// The one `Location` of an answer.
+fn location(fields: Fields<'_>) -> Option<Box<str>> {
+    let mut locations = values(fields, b"location");
+    let location = locations.next().filter(|value| value.iter().all(u8::is_ascii_graphic))?;
+    let location = core::str::from_utf8(location).ok()?;
+    locations.next().is_none().then(|| location.into())
 }
 
 /// What the server is asked for, and its answer is compared with.
