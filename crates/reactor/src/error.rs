@@ -127,6 +127,15 @@ pub enum ConnectError {
     HandshakeTimeout,
     /// It ended the connection before its answer was whole.
     NoAnswer,
+    /// It answered that the resource is elsewhere. That is told, not followed: who asked knows whether
+    /// to trust the new place.
+    Redirect {
+        /// The status, 300 to 399.
+        status: u16,
+        /// Where to, as the server wrote it: a URI, perhaps a relative one. `None` if it did not say,
+        /// or not in one line of visible ASCII.
+        location: Option<Box<str>>,
+    },
     /// The answer is not the one that makes a WebSocket: another status, or a 101 that breaks
     /// RFC 6455 section 4.1.
     Answer(ClientError),
@@ -148,6 +157,10 @@ impl fmt::Display for ConnectError {
             Self::ConnectTimeout => "nobody has taken the connection in time",
             Self::HandshakeTimeout => "the server has not answered in time",
             Self::NoAnswer => "the server has ended the connection without a whole answer",
+            Self::Redirect { status, location } => {
+                let location = location.as_deref().unwrap_or("an unknown place");
+                return write!(formatter, "the server redirects to {location} (status {status})");
+            }
             Self::Answer(source) => return fmt::Display::fmt(source, formatter),
             Self::Request(source) => {
                 return write!(formatter, "the destination cannot be asked for: {source}");
@@ -171,6 +184,7 @@ impl std::error::Error for ConnectError {
             | Self::ConnectTimeout
             | Self::HandshakeTimeout
             | Self::NoAnswer
+            | Self::Redirect { .. }
             | Self::TooMany
             | Self::ShuttingDown => None,
         }

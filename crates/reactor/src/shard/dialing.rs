@@ -13,7 +13,7 @@
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use tickwire_protocol::{ClientHandshake, Connection, Role};
+use tickwire_protocol::{ClientError, ClientHandshake, Connection, Role};
 use tracing::debug;
 
 use super::Shard;
@@ -198,6 +198,10 @@ pub(super) fn answered<H: Handler>(
             local.links[key.index()].stage = Stage::Open;
             local.set_deadline(key, local.limits.ping_after);
             call(local, handler, key, |handler, context| handler.connected(context, &accepted));
+        }
+        Err(ClientError::Status(status @ 300..=399)) => {
+            let location = attempt.handshake.location().map(Box::from);
+            fail(local, key, ConnectError::Redirect { status, location });
         }
         Err(error) => fail(local, key, ConnectError::Answer(error)),
     }

@@ -113,6 +113,11 @@ impl Simulated {
         self.simulation.receive(self.peers[peer.0])
     }
 
+    /// Whether the engine has ended its half of the stream.
+    pub(crate) fn has_ended(&self, peer: Peer) -> bool {
+        self.simulation.is_ended(self.peers[peer.0])
+    }
+
     /// Whether the server has given the peer's socket back.
     pub(crate) fn is_closed(&self, peer: Peer) -> bool {
         self.simulation.is_closed(self.peers[peer.0])
