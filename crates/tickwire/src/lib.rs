@@ -51,6 +51,8 @@
 //! - [`Handler`]: what the engine calls, when, and what may be done there.
 //! - [`Context`]: what a handler can do with a connection: send, subscribe, close, set a timer.
 //! - [`Publisher`]: topics, publishing from any thread, waiting for slow subscribers.
+//! - [`Destination`], [`Connector`] and [`Client`]: connections to other servers, from a handler and
+//!   from a program that does nothing else.
 //! - [`Config`] and [`Limits`]: every maximum, its default, its reason and what happens there.
 //! - [`sim`]: the same engine in a simulated world, for tests of handlers that can be repeated.
 //! - [`frame`], [`protocol`]: the parts below, of use without the engine.
@@ -60,12 +62,15 @@
 
 #![forbid(unsafe_code)]
 
-pub use tickwire_protocol::{CloseCode, Kind, Message, Request};
+pub use tickwire_protocol::{
+    Accepted, AnswerError, ClientError, CloseCode, Kind, Message, Request, Role,
+};
 pub use tickwire_reactor::io::sim;
 pub use tickwire_reactor::{
-    Accept, Answer, BackendChoice, Batch, Bound, Config, ConnectionId, Context, Counters, Ended,
-    Frame, Full, Handle, Handler, Lagged, Limits, Metrics, NotAnOrigin, NotDelivered, Origins,
-    Publisher, Response, Retained, Server, ShardFailed, ShardStart, StartError, Timestamp, Topic,
+    Accept, Answer, BackendChoice, Batch, Bound, Client, Config, ConnectError, ConnectionId,
+    Connector, Context, Counters, Destination, DestinationError, Ended, Frame, Full, Handle,
+    Handler, Lagged, Limits, Metrics, NotAnOrigin, NotDelivered, Origins, Publisher, Response,
+    Retained, Server, ShardFailed, ShardStart, StartError, Timestamp, Topic, Unconnected,
 };
 pub use {tickwire_frame as frame, tickwire_protocol as protocol};
 
