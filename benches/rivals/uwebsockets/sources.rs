@@ -1,0 +1,1 @@
+//! Empty: the package is a place for a dependency.
