@@ -82,6 +82,30 @@ impl<'a> Upgrade<'a> {
     /// An offer with a parameter that is unknown, repeated or out of range is passed over, and so
     /// is one that wants our window to be 256 bytes, for which there is no compressor (RFC 7692
     /// sections 5 and 7).
+    ///
+    /// ```
+    /// use tickwire_protocol::{Connection, DeflatePolicy, Limits, RequestReader, Role, upgrade};
+    ///
+    /// let mut bytes = *b"GET / HTTP/1.1\r\nHost: example.com\r\nUpgrade: websocket\r\n\
+    ///     Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+    ///     Sec-WebSocket-Version: 13\r\n\
+    ///     Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n";
+    /// let mut reader = RequestReader::new();
+    /// let mut input = &mut bytes[..];
+    /// let request = reader.push(&mut input, &Limits::default())?.expect("the head is whole");
+    /// let upgrade = upgrade(&request)?;
+    /// let deflate = upgrade.deflate(&DeflatePolicy::default());
+    /// let mut out = Vec::new();
+    /// upgrade.accept_with(None, deflate.as_ref(), &[], &mut out).expect("it was offered");
+    /// let connection = match deflate {
+    ///     Some(_) => Connection::with_deflate(Role::Server),
+    ///     None => Connection::new(Role::Server),
+    /// };
+    /// # assert!(out.ends_with(b"permessage-deflate; server_no_context_takeover; \
+    /// #     client_no_context_takeover\r\n\r\n"));
+    /// # drop(connection);
+    /// # Ok::<(), tickwire_protocol::Refusal>(())
+    /// ```
     pub fn deflate(&self, policy: &DeflatePolicy) -> Option<DeflateParams> {
         self.deflate_offers().find_map(|offer| policy.accept(&offer))
     }

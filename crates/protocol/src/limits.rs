@@ -27,7 +27,9 @@ pub struct Limits {
     /// [`Limits::HEADERS_CEILING`] is honoured. Browsers send about 15, proxies add about 10.
     pub request_headers_max: usize,
     /// Longest message in bytes, its fragments summed; a longer one fails the connection with
-    /// Close 1009 as soon as a frame header declares it. 0 admits only empty messages.
+    /// Close 1009 as soon as a frame header declares it. 0 admits only empty messages. Of a
+    /// compressed message it is what comes out: inflation stops one byte beyond. Its compressed
+    /// bytes may be a quarter and 64 more, since compression can lengthen.
     pub message_bytes_max: u64,
     /// Most empty fragments within one message; one more fails the connection with Close 1008.
     /// An empty fragment brings nothing, so it costs its sender 6 bytes and us a turn of work

@@ -1,12 +1,14 @@
 //! What an attacker sends: each test is an advisory of some WebSocket or HTTP library.
 //!
 //! Work that must be linear is shown by its size: were it quadratic, the test would take minutes
-//! instead of milliseconds. Memory is watched in the tests of `allocation.rs`.
+//! instead of milliseconds. Memory is watched in the tests of `allocation`.
 
 use tickwire_protocol::encode::frame;
-use tickwire_protocol::{Connection, Limits, OpCode, RequestReader, Role, upgrade};
+use tickwire_protocol::{
+    Connection, DeflatePolicy, Inflater, Limits, OpCode, RequestReader, Role, upgrade,
+};
 
-use crate::drive::{MASK, Seen, feed};
+use crate::drive::{MASK, Seen, feed, feed_with};
 use crate::handshake::{EXAMPLE, with};
 
 const MEGABYTE: usize = 1024 * 1024;
@@ -114,6 +116,22 @@ fn thousands_of_subprotocols_are_looked_through() {
     assert_eq!(upgrade.protocols().count(), 4000);
 }
 
+/// A megabyte of offers that are to be declined, and one at the end that is not.
+#[test]
+fn thousands_of_offers_are_looked_through() {
+    let declined = "permessage-deflate; server_max_window_bits=\"8\", ";
+    let offers = declined.repeat(MEGABYTE / declined.len());
+    let mut head = and(format!("Sec-WebSocket-Extensions: {offers}permessage-deflate").as_bytes());
+    let mut limits = Limits::default();
+    limits.request_bytes_max = head.len();
+    let (mut input, mut reader) = (&mut head[..], RequestReader::new());
+    let request = reader.push(&mut input, &limits).expect("valid").expect("complete");
+    let upgrade = upgrade(&request).expect("a valid handshake");
+    let params = upgrade.deflate(&DeflatePolicy::default()).expect("the last one");
+    let mut out = Vec::new();
+    upgrade.accept_with(None, Some(&params), &[], &mut out).expect("it was offered");
+}
+
 /// Bytes 0x80 to 0xff, and control characters, in the value and the name of every header.
 #[test]
 fn no_byte_in_any_header_panics() {
@@ -151,12 +169,20 @@ fn feed_head(head: &[u8]) -> Option<u16> {
 /// CVE-2026-48779: ten million fragments that bring nothing, or next to nothing.
 #[test]
 fn floods_of_tiny_fragments_end_at_a_limit() {
-    let mut begin = Vec::new();
-    frame(false, OpCode::Binary, Some(MASK), b"", &mut begin);
-    for (payload, expected, honest) in [(&b""[..], 1008, 1023), (b"x", 1009, MEGABYTE)] {
+    // Of a compressed message, a quarter more is admitted than of a plain one.
+    let compressed = MEGABYTE + MEGABYTE / 4 + 64;
+    for (rsv1, payload, expected, honest) in [
+        (0x00, &b""[..], 1008, 1023),
+        (0x00, b"x", 1009, MEGABYTE),
+        (0x40, b"", 1008, 1023),
+        (0x40, b"x", 1009, compressed),
+    ] {
+        let mut begin = Vec::new();
+        frame(false, OpCode::Binary, Some(MASK), b"", &mut begin);
+        begin[0] |= rsv1;
         let mut fragment = Vec::new();
         frame(false, OpCode::Continuation, Some(MASK), payload, &mut fragment);
-        let mut connection = Connection::new(Role::Server);
+        let mut connection = Connection::with_deflate(Role::Server);
         let limits = Limits::default();
         assert_eq!(feed(&mut connection, &begin, &[begin.len()], &limits).seen, []);
         let batch = fragment.repeat(1023);
@@ -176,5 +202,66 @@ fn floods_of_tiny_fragments_end_at_a_limit() {
         for _ in 0..10_000 {
             assert_eq!(feed(&mut connection, &batch, &[batch.len()], &limits).seen, []);
         }
+    }
+}
+
+/// A final block costs two bytes and makes zlib begin anew: half a million of them in a message.
+#[test]
+fn tiny_blocks_take_linear_time() {
+    for block in [&b"\x03\x00"[..], b"\x01\x00\x00\xff\xff", b"\x00\x00\x00\xff\xff"] {
+        let mut packed = block.repeat(MEGABYTE / block.len());
+        packed.push(0);
+        let mut stream = Vec::new();
+        frame(true, OpCode::Binary, Some(MASK), &packed, &mut stream);
+        stream[0] |= 0x40;
+        let mut connection = Connection::with_deflate(Role::Server);
+        let pieces = [stream.len()];
+        let outcome = feed(&mut connection, &stream, &pieces, &Limits::default());
+        assert_eq!(outcome.seen, [Seen::Binary(Vec::new())]);
+    }
+}
+
+/// CVE-2016-10518 and the like: buffers are used again, what was in them is not sent or lent. Each
+/// thing is followed by a shorter one of its kind, in the same buffer and in another connection.
+#[test]
+fn nothing_of_an_earlier_message_is_sent_or_lent_again() {
+    let mut inflater = Inflater::new(false);
+    for _ in 0..2 {
+        let mut connection = Connection::with_deflate(Role::Server);
+        for len in [125_u8, 60, 3, 1, 0] {
+            let old = vec![len; usize::from(len)];
+            // A stored block.
+            let packed = [&[0, len, 0, !len, 0xff], &old[..], &[0]].concat();
+            let mut stream = Vec::new();
+            for (first, opcode, payload) in [
+                (0x89, OpCode::Ping, &old),
+                (0x82, OpCode::Binary, &old),
+                (0xc2, OpCode::Binary, &packed),
+                (0x8a, OpCode::Pong, &old),
+            ] {
+                let start = stream.len();
+                frame(true, opcode, Some(MASK), payload, &mut stream);
+                stream[start] = first;
+            }
+            let expected = [
+                Seen::Ping(old.clone()),
+                Seen::Binary(old.clone()),
+                Seen::Binary(old.clone()),
+                Seen::Pong(old.clone()),
+            ];
+            for pieces in [vec![stream.len()], vec![1; stream.len()]] {
+                let limits = Limits::default();
+                let outcome = feed_with(&mut connection, &mut inflater, &stream, &pieces, &limits);
+                assert_eq!(outcome.seen, expected, "{len} bytes");
+                assert_eq!(outcome.control, [&[0x8a, len], &old[..]].concat());
+            }
+        }
+        let mut close = Vec::new();
+        frame(true, OpCode::Close, Some(MASK), b"\x03\xe8a", &mut close);
+        let pieces = vec![1; close.len()];
+        let limits = Limits::default();
+        let outcome = feed_with(&mut connection, &mut inflater, &close, &pieces, &limits);
+        assert_eq!(outcome.seen, [Seen::Closed(Some(1000), "a".to_owned())]);
+        assert_eq!(outcome.control, b"\x88\x02\x03\xe8");
     }
 }
