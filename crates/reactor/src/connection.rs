@@ -72,6 +72,9 @@ pub(crate) struct Link<S> {
     pub(crate) segment: Segment,
     /// The engine's next deadline; what it means depends on the stage.
     pub(crate) deadline: Tick,
+    /// When patience ends whatever trickles: with the frame or message that has begun to arrive, and
+    /// once the connection is over with the last words that leave.
+    pub(crate) latest: Tick,
     /// The application's timer.
     pub(crate) timer: Tick,
     /// The soonest tick at which the wheel has this connection.
@@ -80,6 +83,9 @@ pub(crate) struct Link<S> {
     pub(crate) received: Tick,
     /// When something was last sent.
     pub(crate) sent: Tick,
+    /// When the second began in which the peer's Pings are counted, and how many they are.
+    pub(crate) pings_since: Tick,
+    pub(crate) pings: u32,
     /// Present exactly while the socket does not take what it is given.
     pub(crate) unsent: Option<Box<Unsent>>,
     /// The application's state, from the upgrade on.
@@ -97,10 +103,13 @@ impl<S> Link<S> {
             pinged: false,
             segment: Segment::EMPTY,
             deadline: Tick::NEVER,
+            latest: Tick::NEVER,
             timer: Tick::NEVER,
             armed: Tick::NEVER,
             received: Tick(0),
             sent: Tick(0),
+            pings_since: Tick(0),
+            pings: 0,
             unsent: None,
             state: None,
         }
@@ -116,6 +125,6 @@ impl<S> Link<S> {
 
     /// The soonest of the deadlines.
     pub(crate) fn next_deadline(&self) -> Tick {
-        self.deadline.min(self.timer)
+        self.deadline.min(self.latest).min(self.timer)
     }
 }

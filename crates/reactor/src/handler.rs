@@ -79,7 +79,8 @@ pub trait Handler: 'static {
         Lagged::Close(CloseCode::POLICY_VIOLATION, "slow consumer")
     }
 
-    /// The server shuts down: last words before the engine's Close 1001.
+    /// The server shuts down: last words before the engine's Close 1001, or before another Close
+    /// that is asked for here.
     fn shutdown(&mut self, connection: &mut Context<'_, Self::State>) {
         let _ = connection;
     }

@@ -36,6 +36,16 @@ pub struct Limits {
     /// is tried, and after the last the connection fails. 10 s: the third retry of TCP has had its
     /// time.
     pub connect_timeout: Duration,
+
+    /// From the first byte of a frame or a message to its last; then Close 1008. Bytes that trickle,
+    /// in a header, a payload or between fragments, keep nothing open for longer. 60 s: one MiB in
+    /// that time is 18 KB a second.
+    pub message_timeout: Duration,
+
+    /// Pings of one peer in one second; at one more it is closed with 1008. 100: each has to be
+    /// answered, and nobody needs to know a hundred times a second that we are there.
+    pub pings_per_second_max: u32,
+
     /// A connection that was silent for this long is sent a Ping. 20 s: shorter than what
     /// middleboxes on the way usually forget a connection after.
     pub ping_after: Duration,
@@ -45,7 +55,15 @@ pub struct Limits {
 
     /// From our Close, or from the last byte of an answer, to the peer's end of the connection;
     /// then it is dropped. 5 s: a peer that does not answer must not hold a descriptor.
+    ///
+    /// Also how long messages may wait ahead of a Close: if the peer has taken some of them by then,
+    /// the Close leaves next and the others are forgotten, if none, the connection is dropped.
     pub close_timeout: Duration,
+
+    /// From the end of a WebSocket, or from an HTTP answer, until the connection is dropped, however
+    /// regularly the peer takes a byte of what it still has to get. 60 s: a page of 4 MB at 70 KB a
+    /// second.
+    pub farewell_timeout: Duration,
 
     /// From the start of a shutdown until connections that did not take their Close are dropped.
     pub shutdown_timeout: Duration,
@@ -125,9 +143,12 @@ impl Default for Limits {
             handshake_timeout: Duration::from_secs(10),
             outgoing_max: 10_000,
             connect_timeout: Duration::from_secs(10),
+            message_timeout: Duration::from_secs(60),
+            pings_per_second_max: 100,
             ping_after: Duration::from_secs(20),
             pong_timeout: Duration::from_secs(20),
             close_timeout: Duration::from_secs(5),
+            farewell_timeout: Duration::from_secs(60),
             shutdown_timeout: Duration::from_secs(5),
             unsent_pause_bytes: 64 * 1024,
             unsent_bytes_max: 1024 * 1024,

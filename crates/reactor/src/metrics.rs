@@ -79,6 +79,10 @@ counters! {
     failed,
     /// Connections that went without a Close.
     lost,
+    /// Connections closed because the peer sent too many Pings in a second.
+    ping_floods,
+    /// Connections closed because a message did not come whole in time.
+    message_timeouts,
     /// Handler calls that panicked; each cost its own connection.
     panicked,
     /// Bytes received.

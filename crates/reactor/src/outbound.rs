@@ -98,6 +98,8 @@ pub(crate) struct Unsent {
     control: Vec<u8>,
     /// Whole messages.
     data: Vec<u8>,
+    /// Our Close; nothing may follow it (RFC 6455 §5.5.1).
+    end: Vec<u8>,
 }
 
 impl Unsent {
@@ -108,9 +110,11 @@ impl Unsent {
         let mut rest = &bytes[end..];
         while !rest.is_empty() {
             let (frame, behind) = rest.split_at(frame_len(rest).min(rest.len()));
-            // A Close stays behind the messages: nothing may follow it (RFC 6455 §5.5.1).
-            let overtakes = matches!(frame[0] & 0x0f, 0x9 | 0xa);
-            let lane = if overtakes { &mut unsent.control } else { &mut unsent.data };
+            let lane = match frame[0] & 0x0f {
+                CLOSE => &mut unsent.end,
+                PING | PONG => &mut unsent.control,
+                _ => &mut unsent.data,
+            };
             lane.extend_from_slice(frame);
             rest = behind;
         }
@@ -127,30 +131,32 @@ impl Unsent {
         write(&mut self.data);
     }
 
-    /// Lets `write` append one whole control frame. When the peer leaves them all unread the newest
-    /// stands for those before it: the last Pong answers all earlier Pings (RFC 6455 §5.5.3), and
-    /// after a Close nothing else matters.
+    /// Lets `write` append one whole control frame: a Ping or Pong ahead of messages, a Close behind
+    /// them. When the peer leaves them all unread the newest stands for those before it: the last
+    /// Pong answers all earlier Pings (RFC 6455 §5.5.3).
     pub(crate) fn control(&mut self, bytes_max: usize, write: impl FnOnce(&mut Vec<u8>)) {
         let before = self.control.len();
         write(&mut self.control);
-        if self.control.len() > bytes_max {
+        if self.control.get(before).is_some_and(|first| first & 0x0f == CLOSE) {
+            self.end.extend(self.control.drain(before..));
+        } else if self.control.len() > bytes_max {
             self.control.drain(..before);
         }
     }
 
-    /// Forgets the messages that have not begun to leave.
+    /// Forgets the messages that have not begun to leave; a Close behind them is then next.
     pub(crate) fn drop_data(&mut self) {
         self.data = Vec::new();
     }
 
     pub(crate) const fn len(&self) -> usize {
-        self.cut.len() + self.control.len() + self.data.len()
+        self.cut.len() + self.control.len() + self.data.len() + self.end.len()
     }
 
     /// Appends what must leave first to `out`, in order and at most `bytes_max` of it.
     pub(crate) fn write(&self, bytes_max: usize, out: &mut Vec<u8>) {
         let mut left = bytes_max;
-        for part in [&self.cut, &self.control, &self.data] {
+        for part in [&self.cut, &self.control, &self.data, &self.end] {
             let (part, _) = part.split_at(left.min(part.len()));
             out.extend_from_slice(part);
             left -= part.len();
@@ -163,7 +169,7 @@ impl Unsent {
         let from_cut = taken.min(self.cut.len());
         self.cut.drain(..from_cut);
         let mut left = taken - from_cut;
-        for lane in [&mut self.control, &mut self.data] {
+        for lane in [&mut self.control, &mut self.data, &mut self.end] {
             let from_lane = left.min(lane.len());
             left -= from_lane;
             if from_lane > 0 {
@@ -174,6 +180,11 @@ impl Unsent {
         }
     }
 }
+
+/// Opcodes of control frames (RFC 6455 §5.2).
+const CLOSE: u8 = 0x8;
+const PING: u8 = 0x9;
+const PONG: u8 = 0xa;
 
 /// Where the frame ends that a socket cut when it took `taken` of `bytes`, which begin with a frame
 /// or an HTTP answer; `taken` itself where it took whole frames.

@@ -18,7 +18,7 @@ use tickwire_protocol::{CloseCode, Role};
 
 pub(crate) use self::dialing::Attempt;
 
-use self::closing::{abandon, close, ended, finish, lagged};
+use self::closing::{abandon, close, ended, finish, keep_owed, lagged};
 use self::dialing::{connected, fail};
 use self::messages::{call, close_if_asked, received};
 use self::opening::accepted;
@@ -44,6 +44,8 @@ pub(crate) struct Shard<H: Handler, B> {
     flush: flush::Scratch,
     fired: Vec<(Key, Tick)>,
     shared: Arc<Shared>,
+    /// Something was published and not sent yet.
+    unflushed: bool,
     /// Set by a shutdown: when connections that are left are dropped.
     shutdown: Option<Tick>,
 }
@@ -70,6 +72,7 @@ impl<H: Handler, B: Backend> Shard<H, B> {
             flush: flush::Scratch::default(),
             fired: Vec::new(),
             shared,
+            unflushed: false,
             shutdown: None,
         }
     }
@@ -165,7 +168,8 @@ impl<H: Handler, B: Backend> Shard<H, B> {
             Mail::Publish { topic, seq, frame, exclude } => {
                 local.counters.publications += 1;
                 let exclude = exclude.filter(|key| local.link(*key).is_some());
-                local.fanout.publish(topic, seq, &frame, exclude.map(|key| key.slot));
+                let slot = exclude.map(|key| key.slot);
+                self.unflushed |= local.fanout.publish(topic, seq, &frame, slot);
             }
             Mail::Send { key, frame } => {
                 local.counters.sent_messages += 1;
@@ -173,6 +177,11 @@ impl<H: Handler, B: Backend> Shard<H, B> {
                 close_if_asked(local, handler, &mut self.inbound, key);
             }
             Mail::Close { key, code, reason } => {
+                if self.unflushed && local.fanout.subscriptions(key.slot).len() > 0 {
+                    // The same thread may have published to it before.
+                    self.flush();
+                }
+                let (local, handler) = (&mut self.local, &mut self.handler);
                 close(local, handler, &mut self.inbound, key, code, &reason);
             }
             Mail::CloseLagging { behind } => {
@@ -210,12 +219,19 @@ impl<H: Handler, B: Backend> Shard<H, B> {
             let key = local.links[slot as usize].key(slot);
             match local.links[slot as usize].stage {
                 Stage::Open => {
+                    keep_owed(local, key);
                     call(local, handler, key, |handler, context| handler.shutdown(context));
                     let reason = match local.links[slot as usize].role {
                         Role::Server => "the server shuts down",
                         Role::Client => "the client shuts down",
                     };
-                    close(local, handler, &mut self.inbound, key, CloseCode::GOING_AWAY, reason);
+                    let going_away = || (CloseCode::GOING_AWAY, reason.to_owned());
+                    let (code, reason) = local.close.take().unwrap_or_else(going_away);
+                    close(local, handler, &mut self.inbound, key, code, &reason);
+                    if local.links[slot as usize].is_blocked() {
+                        // Messages wait ahead of the Close: half of the time for them.
+                        local.set_deadline(key, local.limits.close_timeout.min(timeout / 2));
+                    }
                 }
                 Stage::Handshake => finish(local, key, Stage::Ending),
                 Stage::Connecting => fail(local, key, ConnectError::ShuttingDown),

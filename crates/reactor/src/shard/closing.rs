@@ -29,14 +29,25 @@ pub(super) fn close<H: Handler>(
         return;
     }
     let Some(Inbound::Open(connection)) = inbound.get_mut(key.index()) else { return };
-    if let Some(unsent) = &mut local.links[key.index()].unsent {
-        // The peer has stopped reading: its Close must not wait behind messages.
-        unsent.drop_data();
-    }
+    keep_owed(local, key);
     local.control_masked(key, |mask, out| connection.close(code, reason, mask, out));
     over(local, handler, key, Ended::ByServer(code));
     local.links[key.index()].stage = Stage::Closing;
     local.set_deadline(key, local.limits.close_timeout);
+}
+
+/// What waits for the socket leaves before what is said from now on, and before the Close: messages,
+/// and publications too, as many as fit in a portion. If it is more than a connection may leave
+/// unsent, it would not leave in time.
+pub(super) fn keep_owed<S>(local: &mut Local<S>, key: Key) {
+    let most = local.limits.unsent_max();
+    let Some(unsent) = &mut local.links[key.index()].unsent else { return };
+    if unsent.len() > most {
+        return unsent.drop_data();
+    }
+    let mut kept = 0;
+    unsent.data(|data| kept = local.fanout.owed(key.slot, data).bytes);
+    local.fanout.settle_owed(key.slot, kept);
 }
 
 /// The WebSocket is over for the application: no more publications, no more calls but this last.
@@ -52,6 +63,7 @@ pub(super) fn over<H: Handler>(
     }
     link.stage = Stage::Closing;
     link.timer = Tick::NEVER;
+    link.latest = local.tick.after(local.limits.farewell_timeout);
     local.unsubscribe_all(key.slot);
     call(local, handler, key, |handler, context| handler.close(context, ended));
     // It is closed already; and a subscription that `close` made would be nobody's.
@@ -61,7 +73,11 @@ pub(super) fn over<H: Handler>(
 
 /// Nothing more will be said: the connection ends when it is flushed, or at its deadline.
 pub(super) fn finish<S>(local: &mut Local<S>, key: Key, stage: Stage) {
-    local.links[key.index()].stage = stage;
+    let link = &mut local.links[key.index()];
+    if link.stage == Stage::Handshake {
+        link.latest = local.tick.after(local.limits.farewell_timeout);
+    }
+    link.stage = stage;
     local.set_deadline(key, local.limits.close_timeout);
     local.ending.push(key);
 }
@@ -111,6 +127,10 @@ pub(super) fn lagged<H: Handler>(
     call(local, handler, key, |handler, context| decision = handler.lagged(context));
     if let Lagged::Close(code, reason) = decision {
         local.close.get_or_insert_with(|| (code, reason.to_owned()));
+    }
+    if local.close.is_some() {
+        // What it is still owed has a hole in front, and is what it was too slow for.
+        local.unsubscribe_all(key.slot);
     }
     close_if_asked(local, handler, inbound, key);
 }

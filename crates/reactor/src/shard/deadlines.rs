@@ -1,9 +1,9 @@
 //! What the wheel fires: the engine's deadlines of a connection, and the application's timer.
 
-use tickwire_protocol::Refusal;
+use tickwire_protocol::{CloseCode, Refusal};
 
 use super::Shard;
-use super::closing::{abandon, over};
+use super::closing::{abandon, close, over};
 use super::dialing::timed_out;
 use super::messages::{call, close_if_asked};
 use super::opening::refuse;
@@ -34,6 +34,9 @@ impl<H: Handler, B: Backend> Shard<H, B> {
             // Asked after the timer: a close there sets another deadline.
             if local.links[key.index()].deadline <= tick {
                 deadline(local, handler, &mut self.inbound, key);
+            }
+            if local.links[key.index()].latest <= tick {
+                outlasted(local, handler, &mut self.inbound, key);
             }
             local.arm(key);
         }
@@ -75,11 +78,38 @@ fn deadline<H: Handler>(
                 abandon(local, key);
             }
         }
-        // The peer is still reading what it was to get before the end.
-        Stage::Finishing | Stage::Ending
-            if link.is_blocked() && link.sent.after(limits.close_timeout) > tick =>
-        {
-            link.deadline = link.sent.after(limits.close_timeout);
+        Stage::Closing | Stage::Parting | Stage::Finishing | Stage::Ending => {
+            let due = link.sent.after(limits.close_timeout);
+            match &mut link.unsent {
+                // The peer reads, but not so fast that it will get all and see the Close in time.
+                Some(unsent) if due > tick => {
+                    unsent.drop_data();
+                    link.deadline = due;
+                }
+                _ => abandon(local, key),
+            }
+        }
+    }
+}
+
+/// Something has been under way for as long as it may be, however regularly it moved.
+fn outlasted<H: Handler>(
+    local: &mut Local<H::State>,
+    handler: &mut H,
+    inbound: &mut [Inbound],
+    key: Key,
+) {
+    let (tick, timeout) = (local.tick, local.limits.message_timeout);
+    let Some(link) = local.link(key) else { return };
+    link.latest = Tick::NEVER;
+    match link.stage {
+        Stage::Vacant | Stage::Handshake | Stage::Connecting => {}
+        // It is us who do not receive: the rest may have been there for long.
+        Stage::Open if link.paused => link.latest = tick.after(timeout),
+        Stage::Open => {
+            local.counters.message_timeouts += 1;
+            let (code, reason) = (CloseCode::POLICY_VIOLATION, "the message did not come in time");
+            close(local, handler, inbound, key, code, reason);
         }
         Stage::Closing | Stage::Parting | Stage::Finishing | Stage::Ending => abandon(local, key),
     }

@@ -9,6 +9,8 @@ use tickwire_protocol::Role;
 
 use super::Shard;
 use super::closing::{ended, lagged};
+use super::messages::discard;
+use crate::clock::Tick;
 use crate::connection::{Inbound, Link, Stage};
 use crate::handler::Handler;
 use crate::io::{Backend, Key, Outgoing, Sent};
@@ -36,6 +38,7 @@ struct Item {
 impl<H: Handler, B: Backend> Shard<H, B> {
     /// Sends everything, and ends the connections that are over.
     pub(super) fn flush(&mut self) {
+        self.unflushed = false;
         self.local.fanout.seal();
         let mut from = 0;
         while from < self.local.fanout.due().len() {
@@ -203,10 +206,17 @@ impl<H: Handler, B: Backend> Shard<H, B> {
         link.unsent = None;
         if std::mem::take(&mut link.paused) {
             self.backend.resume(key);
+            if link.stage == Stage::Open && link.latest != Tick::NEVER {
+                // The rest of a message could not come meanwhile.
+                link.latest = self.local.tick.after(self.local.limits.message_timeout);
+            }
         }
         if matches!(link.stage, Stage::Finishing | Stage::Ending) {
-            self.local.set_deadline(key, self.local.limits.close_timeout);
             self.local.ending.push(key);
+        }
+        if !matches!(link.stage, Stage::Open | Stage::Handshake | Stage::Connecting) {
+            // From its last byte on the peer has its time to answer.
+            self.local.set_deadline(key, self.local.limits.close_timeout);
         }
     }
 
@@ -254,5 +264,6 @@ impl<H: Handler, B: Backend> Shard<H, B> {
         self.local.hub.admission.leave(link.place, network);
         self.local.counters.connections_now -= 1;
         self.local.counters.outgoing_now -= u64::from(link.role == Role::Client);
+        discard(&mut self.local, link);
     }
 }

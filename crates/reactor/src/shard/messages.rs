@@ -5,12 +5,14 @@
 //! the next event of the connection.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 use tickwire_protocol::{CloseCode, Event, Inflater};
 
 use super::closing::{close, over, part};
 use super::dialing::answered;
 use super::opening::request;
+use crate::clock::Tick;
 use crate::connection::{Inbound, Stage};
 use crate::context::Context;
 use crate::handler::{Ended, Handler};
@@ -58,23 +60,36 @@ fn messages<H: Handler>(
             event = connection.receive(bytes, &protocol, &mut inflater, mask, out);
         });
         match event {
-            None => return,
+            None => {
+                let is_amid = connection.is_amid();
+                return await_rest(local, key, is_amid);
+            }
             Some(Event::Message(message)) => {
                 local.counters.received_messages += 1;
+                await_rest(local, key, false);
                 call(local, handler, key, |handler, context| handler.message(context, message));
                 close_if_asked(local, handler, inbound, key);
             }
-            Some(Event::Ping(_) | Event::Pong(_)) => {}
+            Some(event @ (Event::Ping(_) | Event::Pong(_))) => {
+                let is_ping = matches!(event, Event::Ping(_));
+                // The time of the message around it goes on.
+                let is_amid = connection.is_amid();
+                await_rest(local, key, is_amid);
+                if is_ping && is_flood(local, key) {
+                    local.counters.ping_floods += 1;
+                    let (code, reason) =
+                        (CloseCode::POLICY_VIOLATION, "too many pings in a second");
+                    close(local, handler, inbound, key, code, reason);
+                }
+            }
             Some(Event::Closed(code, _)) => {
                 local.counters.closed += 1;
-                nothing_behind_close(local, key);
                 over(local, handler, key, Ended::ByPeer(code));
                 part(local, key, Stage::Ending);
                 inbound[key.index()] = Inbound::Discard;
             }
             Some(Event::Failed(error)) => {
                 local.counters.failed += 1;
-                nothing_behind_close(local, key);
                 let code = error.close_code();
                 over(local, handler, key, Ended::ByServer(code));
                 part(local, key, Stage::Finishing);
@@ -84,15 +99,30 @@ fn messages<H: Handler>(
     }
 }
 
-/// If the Close that the protocol has just said overtakes messages that wait, forgets those
-/// (RFC 6455 §5.5.1). One of our own that went before may itself be among them.
-fn nothing_behind_close<S>(local: &mut Local<S>, key: Key) {
+/// Takes note of whether the rest of a frame or message is due: it is, at the same time, until the
+/// frame or message that has begun is complete.
+fn await_rest<S>(local: &mut Local<S>, key: Key, is_amid: bool) {
     let link = &mut local.links[key.index()];
-    if link.stage == Stage::Open
-        && let Some(unsent) = &mut link.unsent
-    {
-        unsent.drop_data();
+    if link.stage != Stage::Open {
+        return;
     }
+    if !is_amid {
+        link.latest = Tick::NEVER;
+    } else if link.latest == Tick::NEVER {
+        link.latest = local.tick.after(local.limits.message_timeout);
+        local.arm(key);
+    }
+}
+
+/// Counts a Ping of the peer; whether it is one too many in its second.
+fn is_flood<S>(local: &mut Local<S>, key: Key) -> bool {
+    let link = &mut local.links[key.index()];
+    if link.pings == 0 || local.tick.since(link.pings_since) >= Duration::from_secs(1) {
+        link.pings_since = local.tick;
+        link.pings = 0;
+    }
+    link.pings = link.pings.saturating_add(1);
+    link.pings > local.limits.pings_per_second_max
 }
 
 /// Calls the handler for a connection. If it panics, the connection is to be closed with 1011.
@@ -106,6 +136,13 @@ pub(super) fn call<H: Handler>(
     if catch_unwind(AssertUnwindSafe(|| run(handler, &mut context))).is_err() {
         local.counters.panicked += 1;
         local.close = Some((CloseCode::INTERNAL_ERROR, "internal error".to_owned()));
+    }
+}
+
+/// Drops something of the application's, which may panic like any other code of it.
+pub(super) fn discard<S, T>(local: &mut Local<S>, value: T) {
+    if catch_unwind(AssertUnwindSafe(|| drop(value))).is_err() {
+        local.counters.panicked += 1;
     }
 }
 

@@ -13,7 +13,7 @@ use tickwire_protocol::{Connection, Refusal, Request, RequestReader, Role};
 use tracing::error;
 
 use super::closing::{abandon, finish};
-use super::messages::call;
+use super::messages::{call, discard};
 use crate::admission::{Network, Place, Taken};
 use crate::connection::{Inbound, Link, Stage};
 use crate::handler::{Accept, Answer, Handler, Response};
@@ -150,6 +150,7 @@ fn answer<H: Handler>(
             }
             Err(refusal) => {
                 refuse(local, key, &refusal);
+                discard(local, accept);
                 Inbound::Discard
             }
         },

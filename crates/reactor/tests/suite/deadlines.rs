@@ -4,15 +4,27 @@
 
 use std::time::Duration;
 
+use tickwire_protocol::CloseCode;
 use tickwire_reactor::Ended;
 
 use crate::application::{Entry, numbered};
 use crate::session::Session;
-use crate::wire::{self, PING, PONG};
+use crate::wire::{self, BINARY, GOES_ON, PING, PONG, TEXT_BEGINS};
 use crate::world::simulated::Simulated;
-use crate::world::{Peer, Seed, Setup, World, in_simulation};
+use crate::world::{Peer, Place, Seed, Setup, World, in_each_world, in_simulation};
+
+in_each_world!(
+    pings_up_to_the_limit_are_answered_and_one_more_closes_with_1008,
+    message_that_stays_unfinished_closes_with_1008,
+);
 
 in_simulation!(
+    pings_are_counted_by_the_second,
+    whatever_trickles_closes_with_1008_when_its_time_is_up,
+    each_message_has_time_of_its_own,
+    pings_within_a_message_do_not_prolong_it,
+    peer_that_is_not_received_from_does_not_run_out_of_time,
+    page_is_sent_for_as_long_as_farewells_last,
     silent_peer_is_pinged_once_and_then_dropped,
     answered_pings_keep_a_silent_peer,
     talking_peer_is_not_pinged,
@@ -36,6 +48,172 @@ const GRAIN: Duration = Duration::from_millis(33);
 fn expect_ping(session: &mut Session<Simulated>, peer: Peer) {
     let frame = session.frame(peer);
     assert_eq!((frame.first, &*frame.payload), (PING, &b""[..]));
+}
+
+fn expect_policy_violation<W: World>(session: &mut Session<W>, peer: Peer, reason: &str) {
+    assert_eq!(session.closed(peer), (1008, reason.to_owned()));
+    let ended = session.world.journal().closed();
+    assert_eq!(ended.last(), Some(&Ended::ByServer(CloseCode::POLICY_VIOLATION)));
+}
+
+fn pings_up_to_the_limit_are_answered_and_one_more_closes_with_1008(place: &impl Place) {
+    for (pings, is_flood) in [(99, false), (100, false), (101, true)] {
+        let mut session = Session::start(place, Setup::default());
+        let peer = session.open("/echo");
+        let ping = |number: u64| wire::frame(PING, numbered(number, 0).as_bytes());
+        session.send(peer, &(0..pings).flat_map(ping).collect::<Vec<u8>>());
+        for number in 0..pings {
+            let pong = session.frame(peer);
+            assert_eq!((pong.first, &*pong.payload), (PONG, numbered(number, 0).as_bytes()));
+        }
+        session.say(peer, "still here?");
+        if is_flood {
+            expect_policy_violation(&mut session, peer, "too many pings in a second");
+            session.send(peer, &wire::close(1008, ""));
+            session.ended(peer);
+        } else {
+            assert_eq!(session.heard(peer), "still here?");
+            session.part(peer);
+        }
+        let floods = u64::from(is_flood);
+        session.counted("floods", floods, |counters| counters.ping_floods);
+    }
+}
+
+fn pings_are_counted_by_the_second(place: &Seed) {
+    let mut session = Session::start(place, Setup::default());
+    let peer = session.open("/echo");
+    for _ in 0..5 {
+        for _ in 0..100 {
+            session.send(peer, &wire::frame(PING, b""));
+        }
+        for _ in 0..100 {
+            assert_eq!(session.frame(peer).first, PONG);
+        }
+        session.world.advance(SECOND + GRAIN);
+    }
+    session.part(peer);
+}
+
+fn message_that_stays_unfinished_closes_with_1008(place: &impl Place) {
+    let limit = Duration::from_millis(50);
+    let setup = Setup::with_limits(|limits| limits.message_timeout = limit);
+    let mut session = Session::start(place, setup);
+    let other = session.open("/echo");
+    let peer = session.open("/echo");
+    session.send(peer, &wire::text("half a message")[..10]);
+    session.delivered();
+    session.let_time_pass(limit + GRAIN);
+    expect_policy_violation(&mut session, peer, "the message did not come in time");
+    session.counted("messages out of time", 1, |counters| counters.message_timeouts);
+    session.say(other, "a whole one");
+    assert_eq!(session.heard(other), "a whole one");
+    session.part(other);
+}
+
+fn whatever_trickles_closes_with_1008_when_its_time_is_up(place: &Seed) {
+    let setup = Setup::with_limits(|limits| limits.ping_after = 1_000 * SECOND);
+    let fragment = wire::frame(TEXT_BEGINS, b"begun");
+    let long = wire::frame(BINARY, &[b'x'; 70_000]);
+    let drips = [&fragment[..], &wire::frame(GOES_ON, b"and on and on and on")].concat();
+    for (begins, drips) in [
+        (&b"\x81"[..], &b""[..]),
+        (&long[..13], b""),
+        (&long[..14], b""),
+        (&long[..1_000], b""),
+        (&fragment, b""),
+        (&wire::frame(PING, b"half a ping")[..8], b""),
+        (&wire::close(1000, "half a close")[..8], b""),
+        (b"", &long),
+        (b"", &drips),
+        (b"", &wire::frame(PING, b"a ping of a byte now and then")),
+    ] {
+        let mut session = Session::start(place, setup);
+        let peer = session.open("/echo");
+        let mut drips = drips.chunks(1);
+        let mut drip = || drips.next().unwrap_or_default();
+        session.send(peer, if begins.is_empty() { drip() } else { begins });
+        session.delivered();
+        for _ in 0..11 {
+            session.world.advance(5 * SECOND);
+            session.send(peer, drip());
+        }
+        session.world.advance(5 * SECOND - GRAIN);
+        assert_silence(&mut session, peer);
+        session.world.advance(2 * GRAIN);
+        expect_policy_violation(&mut session, peer, "the message did not come in time");
+        session.counted("messages out of time", 1, |counters| counters.message_timeouts);
+    }
+}
+
+fn each_message_has_time_of_its_own(place: &Seed) {
+    let mut session = Session::start(place, Setup::default());
+    let peer = session.open("/echo");
+    let (mut sent, mut heard) = (0, 0);
+    // Every 15 s what is missing of one message or Ping, and the beginning of the next.
+    let message = |number| [wire::text(&numbered(number, 10)), wire::frame(PING, b"ping")].concat();
+    let stream: Vec<u8> = (0..20).flat_map(message).collect();
+    for piece in stream.chunks(7) {
+        session.send(peer, piece);
+        sent += piece.len();
+        session.world.advance(15 * SECOND);
+        while heard < sent / message(0).len() {
+            assert_eq!(session.heard(peer), numbered(heard as u64, 10));
+            assert_eq!(session.frame(peer).first, PONG);
+            heard += 1;
+        }
+    }
+    assert_eq!(heard, 20);
+    session.part(peer);
+}
+
+fn pings_within_a_message_do_not_prolong_it(place: &Seed) {
+    let mut session = Session::start(place, Setup::default());
+    let peer = session.open("/echo");
+    session.send(peer, &wire::frame(TEXT_BEGINS, b"begun"));
+    for _ in 0..5 {
+        session.world.advance(10 * SECOND);
+        session.send(peer, &wire::frame(PING, b"ping"));
+        assert_eq!(session.frame(peer).first, PONG);
+    }
+    session.world.advance(10 * SECOND + GRAIN);
+    expect_policy_violation(&mut session, peer, "the message did not come in time");
+}
+
+fn peer_that_is_not_received_from_does_not_run_out_of_time(place: &Seed) {
+    let setup = Setup::with_limits(|limits| {
+        limits.unsent_pause_bytes = 1_000;
+        limits.message_timeout = 10 * SECOND;
+        limits.ping_after = 10_000 * SECOND;
+    });
+    let mut session = Session::start(place, setup);
+    let peer = session.open("/echo");
+    session.world.set_window(peer, 100);
+    for number in 0..100 {
+        session.say(peer, &numbered(number, 500));
+    }
+    // The server stops receiving somewhere within a message, until all is read that it had to say.
+    for number in 0..100 {
+        for _ in 0..3 {
+            session.world.advance(4 * SECOND);
+        }
+        assert_eq!(session.heard(peer), numbered(number, 500));
+    }
+    session.part(peer);
+}
+
+fn page_is_sent_for_as_long_as_farewells_last(place: &Seed) {
+    let mut session = Session::start(place, Setup::default());
+    let peer = session.connect();
+    session.world.set_window(peer, 1);
+    session.send(peer, b"GET /page-of-100-kilobytes HTTP/1.1\r\nHost: a\r\n\r\n");
+    for seconds in 0..60 {
+        assert!(!session.world.is_closed(peer), "after {seconds} s");
+        assert!(session.world.arrived(peer).len() <= 1);
+        session.world.advance(SECOND);
+    }
+    session.world.advance(GRAIN);
+    assert!(session.world.is_closed(peer));
 }
 
 fn assert_silence(session: &mut Session<Simulated>, peer: Peer) {
@@ -208,7 +386,7 @@ fn page_is_sent_for_as_long_as_the_peer_reads(place: &Seed) {
         }
         let mut page = Vec::new();
         while page.len() < 100_000 {
-            session.world.advance(4 * SECOND);
+            session.world.advance(2 * SECOND);
             let arrived = session.world.arrived(peer);
             assert!(!arrived.is_empty(), "cut after {} bytes", page.len());
             page.extend(arrived);
@@ -216,8 +394,8 @@ fn page_is_sent_for_as_long_as_the_peer_reads(place: &Seed) {
         assert!(page.ends_with(format!("{}\n", numbered(0, 100_000)).as_bytes()));
         session.ended(peer);
         if !half_closed {
-            // The last bytes were sent four seconds before they were read.
-            session.world.advance(SECOND / 2);
+            // The last bytes were sent two seconds before they were read.
+            session.world.advance(SECOND * 5 / 2);
             assert!(!session.world.is_closed(peer), "the peer has its time from the last byte on");
         }
         session.world.advance(SECOND);

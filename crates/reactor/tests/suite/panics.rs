@@ -1,9 +1,11 @@
 //! A handler that panics costs the connection it was called for, and nobody else anything.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use tickwire_protocol::{CloseCode, Kind};
-use tickwire_reactor::Ended;
+use tickwire_protocol::{CloseCode, Kind, Message, Request};
+use tickwire_reactor::io::sim::Simulation;
+use tickwire_reactor::{Answer, Context, Ended, Handler, Limits};
 
 use crate::session::Session;
 use crate::wire;
@@ -18,6 +20,53 @@ in_each_world!(
 );
 
 in_simulation!(panic_in_lagged_closes_with_1011);
+
+/// What the application keeps of a connection, and cannot let go of.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("asked for");
+    }
+}
+
+/// Gives every connection a [`Bomb`].
+struct Bomber;
+
+impl Handler for Bomber {
+    type State = Bomb;
+
+    fn request(&mut self, request: &Request<'_>, _peer: SocketAddr) -> Answer<Bomb> {
+        // Not one that the client offers, if it comes by this path: its bomb goes off at once.
+        let protocol = (request.path() == "/chess").then_some("chess");
+        Answer::upgrade(Bomb).with_protocol(protocol)
+    }
+
+    fn message(&mut self, connection: &mut Context<'_, Bomb>, message: Message<'_>) {
+        connection.send(message.kind, message.payload);
+    }
+}
+
+#[test]
+fn panic_in_the_drop_of_a_state_is_survived() {
+    let mut simulation = Simulation::new(1, 1, Limits::default(), |_| Bomber);
+    let [witness, goes, refused] = [(); 3].map(|()| simulation.connect());
+    simulation.send(witness, &wire::request("/", &[]));
+    simulation.send(goes, &wire::request("/", &[]));
+    simulation.send(refused, &wire::request("/chess", &[]));
+    simulation.settle();
+    assert!(simulation.receive(refused).starts_with(b"HTTP/1.1 500 "));
+    simulation.receive(witness);
+    simulation.reset(goes);
+    simulation.settle();
+    assert_eq!(simulation.counters().panicked, 2);
+    simulation.send(witness, &wire::text("still here"));
+    simulation.settle();
+    assert!(simulation.receive(witness).ends_with(b"still here"));
+    simulation.reset(witness);
+    simulation.settle();
+    assert_eq!(simulation.counters().connections_now, 1, "who was refused has not gone yet");
+}
 
 /// A peer of the same shard that must notice nothing.
 struct Witness(Peer);
@@ -93,9 +142,9 @@ fn panic_in_shutdown_does_not_stop_the_shutdown(place: &impl Place) {
     let (panics, other) = (session.open("/panic/shutdown"), session.open("/echo"));
     session.world.shutdown();
     assert_eq!(session.heard(other), "goodbye");
-    for peer in [panics, other] {
+    for (peer, expected) in [(panics, 1011), (other, 1001)] {
         let (code, _) = session.closed(peer);
-        assert!([1001, 1011].contains(&code), "{code}");
+        assert_eq!(code, expected);
         session.send(peer, &wire::close(code, ""));
         session.ended(peer);
     }

@@ -3,6 +3,8 @@
 //! A narrow peer's socket holds a few kilobytes; the kernel's send buffer of a real server takes
 //! more before it refuses, so cases wait for a send that was not taken whole.
 
+use std::time::Duration;
+
 use tickwire_protocol::{CloseCode, Kind};
 use tickwire_reactor::{Ended, Limits};
 
@@ -15,8 +17,8 @@ in_each_world!(
     echo_to_a_peer_that_does_not_read_pauses_and_loses_nothing,
     more_unsent_than_allowed_closes_with_1008,
     pong_overtakes_messages_that_wait,
-    close_overtakes_messages_that_wait,
-    close_for_a_violation_leaves_though_messages_wait,
+    close_waits_for_messages_that_the_peer_takes,
+    close_of_the_protocol_waits_for_messages_that_the_peer_takes,
     peer_that_goes_while_messages_wait_is_forgotten,
 );
 
@@ -24,6 +26,11 @@ in_simulation!(
     messages_through_the_narrowest_window_stay_whole,
     unread_pongs_do_not_pile_up,
     paused_peer_is_received_from_again,
+    close_overtakes_messages_that_the_peer_does_not_take_in_time,
+    peer_that_takes_nothing_is_dropped_with_its_close,
+    close_leaves_at_a_byte_at_a_time_for_as_long_as_farewells_last,
+    publications_that_wait_leave_before_a_close,
+    shutdown_leaves_time_for_messages_and_for_the_close,
 );
 
 /// A message of 1,000 bytes with its header.
@@ -125,7 +132,7 @@ fn pong_overtakes_messages_that_wait(place: &impl Place) {
     session.part(peer);
 }
 
-fn close_overtakes_messages_that_wait(place: &impl Place) {
+fn close_waits_for_messages_that_the_peer_takes(place: &impl Place) {
     let mut session = Session::start(place, Setup::default());
     let peer = session.connect_narrow();
     session.upgrade(peer, "/echo");
@@ -134,23 +141,139 @@ fn close_overtakes_messages_that_wait(place: &impl Place) {
     publisher.close(session.last_id(), CloseCode(4000), "enough");
     let (before, close) = messages_before(&mut session, peer);
     assert_eq!((close.first, &*close.payload), (CLOSE, &b"\x0f\xa0enough"[..]));
-    assert!(before < sent, "the Close waited for all {sent} messages");
+    assert_eq!(before, sent);
     session.send(peer, &wire::close(4000, ""));
     session.ended(peer);
 }
 
-fn close_for_a_violation_leaves_though_messages_wait(place: &impl Place) {
+fn close_of_the_protocol_waits_for_messages_that_the_peer_takes(place: &impl Place) {
     let setup = Setup::with_limits(|limits| limits.unsent_pause_bytes = usize::MAX);
     for (bytes, code) in [(b"\x81\x00".to_vec(), 1002_u16), (wire::close(4000, ""), 4000)] {
         let mut session = Session::start(place, setup);
         let peer = session.connect_narrow();
         session.upgrade(peer, "/echo");
-        fill(&mut session);
+        let sent = fill(&mut session);
         session.send(peer, &bytes);
-        let (_, close) = messages_before(&mut session, peer);
+        session.delivered();
+        let (before, close) = messages_before(&mut session, peer);
         assert_eq!((close.first, &close.payload[..2]), (CLOSE, &code.to_be_bytes()[..]));
+        assert_eq!(before, sent);
         session.ended(peer);
     }
+}
+
+/// Opens `path`, leaves the peer a window of one byte, and has 100 messages of 1,000 bytes wait.
+fn with_messages_that_wait<W: World>(
+    session: &mut Session<W>,
+    set_window: impl FnOnce(&mut W, Peer),
+) -> Peer {
+    let peer = session.open("/echo");
+    set_window(&mut session.world, peer);
+    let (id, publisher) = (session.last_id(), session.world.publisher());
+    for number in 0..100 {
+        publisher.send(id, Kind::Text, numbered(number, 1_000).as_bytes());
+    }
+    session.counted("messages", 100, |counters| counters.sent_messages);
+    peer
+}
+
+fn close_overtakes_messages_that_the_peer_does_not_take_in_time(place: &Seed) {
+    type End = fn(&mut Session<crate::world::simulated::Simulated>, Peer);
+    let ends: [(u16, End); 3] = [
+        (4000, |session, _| {
+            let id = session.last_id();
+            session.world.publisher().close(id, CloseCode(4000), "enough");
+        }),
+        (1002, |session, peer| session.send(peer, b"\x81\x00")),
+        (4001, |session, peer| session.send(peer, &wire::close(4001, ""))),
+    ];
+    let setup = Setup::with_limits(|limits| limits.unsent_pause_bytes = usize::MAX);
+    for (code, end) in ends {
+        let mut session = Session::start(place, setup);
+        let peer =
+            with_messages_that_wait(&mut session, |world, peer| world.set_window(peer, 2_000));
+        end(&mut session, peer);
+        let mut bytes = Vec::new();
+        // Two messages a second: ten are through when the Close is due.
+        for _ in 0..20 {
+            bytes.extend(session.world.arrived(peer));
+            session.world.advance(Duration::from_secs(1));
+        }
+        let mut frames = std::iter::from_fn(|| wire::take_frame(&mut bytes)).collect::<Vec<_>>();
+        let close = frames.pop().expect("a Close");
+        assert_eq!((close.first, &close.payload[..2]), (CLOSE, &code.to_be_bytes()[..]));
+        assert!((4..20).contains(&frames.len()), "{} messages went before", frames.len());
+        for (number, frame) in (0..).zip(&frames) {
+            assert_eq!(frame.payload, numbered(number, 1_000).as_bytes());
+        }
+        assert!(session.world.is_closed(peer), "a peer that does not answer is dropped");
+    }
+}
+
+fn peer_that_takes_nothing_is_dropped_with_its_close(place: &Seed) {
+    let mut session = Session::start(place, Setup::default());
+    let peer = with_messages_that_wait(&mut session, |world, peer| world.set_window(peer, 0));
+    session.world.publisher().close(session.last_id(), CloseCode(4000), "enough");
+    session.world.advance(Duration::from_millis(4_900));
+    assert!(!session.world.is_closed(peer));
+    session.world.advance(Duration::from_millis(200));
+    assert!(session.world.is_closed(peer));
+}
+
+fn close_leaves_at_a_byte_at_a_time_for_as_long_as_farewells_last(place: &Seed) {
+    for (farewell, whole) in [(60, false), (7_000, true)] {
+        let setup = Setup::with_limits(|limits| {
+            limits.farewell_timeout = Duration::from_secs(farewell);
+        });
+        let mut session = Session::start(place, setup);
+        let peer = with_messages_that_wait(&mut session, |world, peer| world.set_window(peer, 1));
+        session.world.publisher().close(session.last_id(), CloseCode(4000), "enough");
+        let mut bytes = Vec::new();
+        let mut seconds = 0;
+        while !session.world.is_closed(peer) {
+            bytes.extend(session.world.arrived(peer));
+            session.world.advance(Duration::from_secs(2));
+            seconds += 2;
+            assert!(seconds <= farewell + 2, "nobody may hold a connection for ever");
+        }
+        let mut frames = std::iter::from_fn(|| wire::take_frame(&mut bytes));
+        assert_eq!(frames.any(|frame| frame.first == CLOSE), whole, "{seconds} s");
+        assert!(whole || seconds >= 60, "dropped after {seconds} s");
+    }
+}
+
+fn publications_that_wait_leave_before_a_close(place: &Seed) {
+    let mut session = Session::start(place, Setup::default());
+    let peer = session.open("/script");
+    let (id, publisher) = (session.last_id(), session.world.publisher());
+    session.say(peer, "subscribe news");
+    assert_eq!(session.heard(peer), "subscribed after 0");
+    session.world.set_window(peer, 10);
+    let news = publisher.topic("news");
+    for number in 0..20 {
+        publisher.publish(&news, Kind::Text, numbered(number, 1_000).as_bytes());
+        if number % 7 == 0 {
+            session.world.advance(Duration::ZERO);
+        }
+    }
+    publisher.close(id, CloseCode(4000), "enough");
+    let (before, close) = messages_before(&mut session, peer);
+    assert_eq!((before, close.first), (20, CLOSE));
+    session.send(peer, &wire::close(4000, ""));
+    session.ended(peer);
+}
+
+fn shutdown_leaves_time_for_messages_and_for_the_close(place: &Seed) {
+    let mut session = Session::start(place, Setup::default());
+    let peer = with_messages_that_wait(&mut session, |world, peer| world.set_window(peer, 2_000));
+    session.world.shutdown();
+    let mut bytes = Vec::new();
+    for _ in 0..10 {
+        session.world.advance(Duration::from_millis(450));
+        bytes.extend(session.world.arrived(peer));
+    }
+    let last = std::iter::from_fn(|| wire::take_frame(&mut bytes)).last().expect("frames");
+    assert_eq!((last.first, &last.payload[..2]), (CLOSE, &1001_u16.to_be_bytes()[..]));
 }
 
 fn peer_that_goes_while_messages_wait_is_forgotten(place: &impl Place) {
@@ -187,7 +310,8 @@ fn messages_through_the_narrowest_window_stay_whole(place: &Seed) {
 }
 
 fn unread_pongs_do_not_pile_up(place: &Seed) {
-    let mut session = Session::start(place, Setup::default());
+    let setup = Setup::with_limits(|limits| limits.pings_per_second_max = 1_000);
+    let mut session = Session::start(place, setup);
     let peer = session.open("/echo");
     session.world.set_window(peer, 0);
     for number in 0..1_000 {

@@ -301,6 +301,8 @@ fn promises_are_kept_in_every_storm() {
             "refused_origin",
             "connected",
             "connect_failures",
+            "ping_floods",
+            "message_timeouts",
         ];
         name.ends_with("_now") || apart.contains(&name)
     };
