@@ -90,8 +90,10 @@ fn steady_state_takes_nothing_and_connections_little() {
 
     let mut peers = Vec::with_capacity(PEERS);
     idle_connections_hold_little(&server, &mut peers);
-    declared_lengths_hold_nothing(&server, &mut peers);
+    lengths_within_the_limit_hold_nothing(&server, &mut peers);
     drop(peers);
+    wait_until(|| server.metrics().total().connections_now == 1);
+    lengths_beyond_the_limit_hold_nothing(&server);
     wait_until(|| server.metrics().total().connections_now == 1);
     drop((peer, server));
     assert_eq!(open_descriptors(), descriptors, "every descriptor is given back");
@@ -134,10 +136,11 @@ fn idle_connections_hold_little(server: &Server, peers: &mut Vec<Peer>) {
     assert!(each <= 272, "{each} bytes for each idle connection");
 }
 
-fn declared_lengths_hold_nothing(server: &Server, peers: &mut [Peer]) {
+/// The peers declare a frame one byte under the limit and send nothing more.
+fn lengths_within_the_limit_hold_nothing(server: &Server, peers: &mut [Peer]) {
     let before = LIVE_BYTES.load(Ordering::Relaxed);
     let received = server.metrics().total().received_bytes;
-    let header = wire::header(wire::BINARY, 1024 * 1024);
+    let header = wire::header(wire::BINARY, 1024 * 1024 - 1);
     for peer in &mut *peers {
         peer.send(&header);
     }
@@ -145,6 +148,21 @@ fn declared_lengths_hold_nothing(server: &Server, peers: &mut [Peer]) {
     wait_until(|| server.metrics().total().received_bytes == received + sent);
     let held = LIVE_BYTES.load(Ordering::Relaxed) - before;
     assert!(held < 64 * 1024, "{held} bytes for lengths of which nothing has arrived");
+}
+
+/// As many peers again declare a frame that no machine could hold, and stay.
+fn lengths_beyond_the_limit_hold_nothing(server: &Server) {
+    let mut peers: Vec<Peer> = (1..PEERS).map(|_| Peer::open(server.local_addr())).collect();
+    let before = LIVE_BYTES.load(Ordering::Relaxed);
+    for peer in &mut peers {
+        peer.send(&wire::header(wire::BINARY, 1 << 62));
+    }
+    wait_until(|| server.metrics().total().failed == peers.len() as u64);
+    let held = LIVE_BYTES.load(Ordering::Relaxed) - before;
+    assert!(held < 64 * 1024, "{held} bytes for lengths that were refused");
+    for peer in &mut peers {
+        assert_eq!(peer.receive(4)[2..], 1009_u16.to_be_bytes());
+    }
 }
 
 fn allocations_of(run: impl FnOnce()) -> u64 {
