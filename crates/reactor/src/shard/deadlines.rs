@@ -17,6 +17,11 @@ impl<H: Handler, B: Backend> Shard<H, B> {
     pub(super) fn deadlines(&mut self) {
         let mut fired = std::mem::take(&mut self.fired);
         self.local.wheel.fire(self.local.tick, &mut fired);
+        if !fired.is_empty() {
+            // Sockets with room take some first: after a turn that was long in coming, nobody is to
+            // be dropped for what could have left.
+            self.catch_up();
+        }
         for (key, at) in fired.drain(..) {
             let tick = self.local.tick;
             let Some(link) = self.local.link(key) else { continue };

@@ -142,7 +142,7 @@ impl<H: Handler, B: Backend> Shard<H, B> {
     }
 
     /// Serves the connections whose sockets have room again.
-    fn catch_up(&mut self) {
+    pub(super) fn catch_up(&mut self) {
         let mut writable = std::mem::take(&mut self.local.writable);
         writable.retain(|key| {
             self.local.link(*key).is_some_and(|link| link.is_blocked()) && self.catch_up_one(*key)
