@@ -123,6 +123,11 @@ impl<W: World> Session<W> {
         self.take(peer, wire::take_frame)
     }
 
+    /// The next frame, compressed or not: `first` tells.
+    pub(crate) fn deflated_frame(&mut self, peer: Peer) -> Frame {
+        self.take(peer, wire::take_deflated_frame)
+    }
+
     /// The next frame that the engine sends as a client, and the key that it was masked with.
     pub(crate) fn masked_frame(&mut self, peer: Peer) -> (Frame, [u8; 4]) {
         self.take(peer, wire::take_masked_frame)

@@ -18,6 +18,8 @@ pub(crate) const TEXT_BEGINS: u8 = 0x01;
 pub(crate) const BINARY_BEGINS: u8 = 0x02;
 pub(crate) const GOES_ON: u8 = 0x00;
 pub(crate) const ENDS: u8 = 0x80;
+/// The message that begins with this frame is compressed (RFC 7692 section 6).
+pub(crate) const RSV1: u8 = 0x40;
 
 /// A frame that the server sent.
 #[derive(Clone, PartialEq, Eq)]
@@ -88,8 +90,16 @@ pub(crate) fn close(code: u16, reason: &str) -> Vec<u8> {
 /// # Panics
 /// If it is not one that a server may send.
 pub(crate) fn take_frame(bytes: &mut Vec<u8>) -> Option<Frame> {
+    let frame = take_deflated_frame(bytes)?;
+    assert_eq!(frame.first & RSV1, 0, "no extension was agreed on");
+    Some(frame)
+}
+
+/// The same where permessage-deflate was agreed on: messages may then be compressed, which RSV1
+/// says (RFC 7692 section 6).
+pub(crate) fn take_deflated_frame(bytes: &mut Vec<u8>) -> Option<Frame> {
     let [first, second, ..] = **bytes else { return None };
-    assert_eq!(first & 0x70, 0, "no extension was agreed on");
+    assert_eq!(first & 0x30, 0, "no extension with these bits was agreed on");
     assert_eq!(second & 0x80, 0, "a server does not mask (RFC 6455 section 5.1)");
     let (header_len, payload_len) = match second {
         126 => (4, u64::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?))),
@@ -101,7 +111,10 @@ pub(crate) fn take_frame(bytes: &mut Vec<u8>) -> Option<Frame> {
     let end = header_len + usize::try_from(payload_len).expect("a length of this machine");
     let payload = bytes.get(header_len..end)?.to_vec();
     bytes.drain(..end);
-    assert!(first & 0x08 == 0 || payload.len() <= 125, "a control frame is short (section 5.5)");
+    if first & 0x08 != 0 {
+        assert!(payload.len() <= 125, "a control frame is short (section 5.5)");
+        assert_eq!(first & RSV1, 0, "a control frame is not compressed (RFC 7692 section 6)");
+    }
     Some(Frame { first, payload })
 }
 

@@ -89,21 +89,25 @@ pub(super) fn check(place: &impl Share, cases: impl IntoIterator<Item = Case<Due
     check_with(place, Setup::default(), cases);
 }
 
-/// Plays all cases, and counts what became of them.
 fn check_with(place: &impl Share, setup: Setup, cases: impl IntoIterator<Item = Case<Due>>) {
-    let mut session = Session::start(place, setup);
-    let cases: Vec<_> = cases.into_iter().collect();
-    let (failing, going_on): (Vec<_>, Vec<_>) =
-        cases.into_iter().partition(|case| case.due.end != End::Open);
-    let failed = play(place, &mut session, &failing, upgrade, look);
-    session.counted("messages", 0, |counters| counters.received_messages);
-    let closed = play(place, &mut session, &going_on, upgrade, look);
-    session.counted("failures", failed, |counters| counters.failed);
-    session.counted("closes", closed, |counters| counters.closed);
+    check_after(place, setup, |session, peers| upgrade_to("/echo", session, peers), cases);
 }
 
-fn upgrade<W: World>(session: &mut Session<W>, peers: &[Peer]) {
-    upgrade_to("/echo", session, peers);
+/// Plays all cases behind a handshake of their own, and counts what became of them.
+pub(super) fn check_after<P: Share>(
+    place: &P,
+    setup: Setup,
+    mut upgrade: impl FnMut(&mut Session<P::World>, &[Peer]),
+    cases: impl IntoIterator<Item = Case<Due>>,
+) {
+    let mut session = Session::start(place, setup);
+    let (failing, going_on): (Vec<_>, Vec<_>) =
+        cases.into_iter().partition(|case| case.due.end != End::Open);
+    let failed = play(place, &mut session, &failing, &mut upgrade, look);
+    session.counted("messages", 0, |counters| counters.received_messages);
+    let closed = play(place, &mut session, &going_on, &mut upgrade, look);
+    session.counted("failures", failed, |counters| counters.failed);
+    session.counted("closes", closed, |counters| counters.closed);
 }
 
 /// Opens a WebSocket for each peer.
@@ -120,7 +124,7 @@ fn look<W: World>(session: &mut Session<W>, peer: Peer, case: &Case<Due>) {
     let due = &case.due;
     let (mut messages, mut control) = (Vec::new(), Vec::new());
     let mut take = |session: &mut Session<W>| {
-        let frame = session.frame(peer);
+        let frame = session.deflated_frame(peer);
         let closes = frame.first == CLOSE;
         let lane = if frame.first & 0x08 == 0 { &mut messages } else { &mut control };
         lane.push(frame);
