@@ -66,7 +66,12 @@ impl Server {
 
     /// An open WebSocket to `path`.
     pub(crate) fn open(&self, path: &str) -> Peer {
-        Self::upgrade(self.connect(), path)
+        self.open_with(path, &[])
+    }
+
+    /// The same, with further header lines.
+    pub(crate) fn open_with(&self, path: &str, lines: &[&str]) -> Peer {
+        Self::upgrade(self.connect(), path, lines)
     }
 
     /// The same, whose socket keeps only a few kilobytes, of either direction.
@@ -76,11 +81,11 @@ impl Server {
         socket.set_recv_buffer_size(4 * 1024).expect("a size");
         socket.set_send_buffer_size(4 * 1024).expect("a size");
         socket.connect(&self.address.into()).expect("the server listens");
-        Self::upgrade(Peer::new(socket.into()), path)
+        Self::upgrade(Peer::new(socket.into()), path, &[])
     }
 
-    fn upgrade(mut peer: Peer, path: &str) -> Peer {
-        peer.send(&wire::request(path, &[]));
+    fn upgrade(mut peer: Peer, path: &str, lines: &[&str]) -> Peer {
+        peer.send(&wire::request(path, lines));
         let head = peer.head();
         assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
         peer
@@ -146,16 +151,15 @@ fn config(setup: &str) -> Config {
     for limit in setup.split_whitespace() {
         let (name, value) = limit.split_once('=').expect("NAME=VALUE");
         let value: u64 = value.parse().expect("a number");
-        if name == "same_origin" {
-            config.origins = Origins::same_origin();
-            continue;
-        }
         let (limits, milliseconds) = (&mut config.limits, Duration::from_millis(value));
+        let count = || usize::try_from(value).expect("64 bits");
         match name {
             "close_ms" => limits.close_timeout = milliseconds,
             "handshake_ms" => limits.handshake_timeout = milliseconds,
-            "log_bytes" => limits.log_bytes_max = usize::try_from(value).expect("64 bits"),
+            "log_bytes" => limits.log_bytes_max = count(),
             "message_bytes" => limits.protocol.message_bytes_max = value,
+            "message_ms" => limits.message_timeout = milliseconds,
+            "same_origin" => config.origins = Origins::same_origin(),
             other => panic!("no limit has the name {other}"),
         }
     }

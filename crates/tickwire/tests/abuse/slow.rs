@@ -24,6 +24,7 @@ use crate::wire;
 #[derive(Clone, Copy)]
 struct Times {
     handshake: Duration,
+    message: Duration,
     close: Duration,
     pause: Duration,
 }
@@ -32,6 +33,7 @@ impl Times {
     /// Those of a test: a peer has time for some fifteen bytes.
     const SHORT: Self = Self {
         handshake: Duration::from_millis(1_500),
+        message: Duration::from_millis(1_500),
         close: Duration::from_millis(1_500),
         pause: Duration::from_millis(100),
     };
@@ -39,19 +41,22 @@ impl Times {
     /// Those that a server has unless it is told otherwise, and the attack of the textbook.
     const REAL: Self = Self {
         handshake: Duration::from_secs(10),
+        message: Duration::from_secs(60),
         close: Duration::from_secs(5),
         pause: Duration::from_secs(5),
     };
 
     fn server(self) -> Server {
-        let [handshake, close] = [self.handshake, self.close]
+        let [handshake, message, close] = [self.handshake, self.message, self.close]
             .map(|time| u64::try_from(time.as_millis()).expect("a short time"));
-        Server::start(&[("handshake_ms", handshake), ("close_ms", close)])
+        Server::start(&[("handshake_ms", handshake), ("message_ms", message), ("close_ms", close)])
     }
 }
 
 /// Each phase of a connection.
 fn phases(times: Times) -> Vec<Phase> {
+    let open = |path: &str, frames: &[u8]| [&wire::request(path, &[]), frames].concat();
+    let late = wire::server_close(1008, "the message did not come in time");
     vec![
         Phase {
             name: "handshake",
@@ -68,8 +73,29 @@ fn phases(times: Times) -> Vec<Phase> {
             last_words: b"\r\n\r\nthere is nothing at this path\n".to_vec(),
         },
         Phase {
+            name: "frame",
+            opening: open("/", &wire::header(wire::BINARY, 65_536)),
+            drip: b"x".to_vec(),
+            deadline: times.message,
+            last_words: late.clone(),
+        },
+        Phase {
+            name: "control frame",
+            opening: open("/", &wire::header(wire::PING, 125)),
+            drip: b"x".to_vec(),
+            deadline: times.message,
+            last_words: late.clone(),
+        },
+        Phase {
+            name: "fragments",
+            opening: open("/", &wire::frame(wire::BINARY_BEGINS, b"x")),
+            drip: wire::frame(wire::GOES_ON, b"x"),
+            deadline: times.message,
+            last_words: late,
+        },
+        Phase {
             name: "close",
-            opening: wire::request("/close-in/open", &[]),
+            opening: open("/close-in/open", &[]),
             drip: wire::text("still here"),
             deadline: times.close,
             last_words: wire::server_close(4000, REASON),

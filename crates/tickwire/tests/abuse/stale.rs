@@ -27,8 +27,8 @@ fn fill(server: &Server) -> Peer {
 fn pings_of_every_length_come_back_as_they_were() {
     let server = Server::start(&[]);
     let _filler = fill(&server);
-    let mut peer = server.open("/");
     for len in 0..=125 {
+        let mut peer = server.open("/");
         let payload: Vec<u8> = (0..len).collect();
         let ping = wire::frame(wire::PING, &payload);
         peer.send(&ping);
