@@ -3,11 +3,12 @@
 
     check.py list SELECTION
         prints the ids of the cases, one a line
-    check.py report FOLDER --role server|client --select SELECTION
-        reads FOLDER/index.json and each case's file; exits with 1 if anything is worse
+    check.py report FOLDER --role server|client --select SELECTION [--counts FILE]
+        reads FOLDER/index.json and each case's file; exits with 1 if anything is worse; adds a line
+        `PASSED FAILED WHAT` to FILE
 
-SELECTION: plain (groups 1 to 10), subset (those, and of each group of permessage-deflate the cases
-1 to 7 and 11, one of each kind), all.
+SELECTION: plain (groups 1 to 10), sample (of each group of permessage-deflate the cases 1 to 7 and
+11, one of each kind), subset (both), all.
 
 The suite itself is content with much that is not good enough here: it exits with 0 whatever
 happens, leaves out cases that it could not run, and calls a connection that was merely dropped OK
@@ -22,7 +23,9 @@ import pathlib
 import sys
 
 FIRST_DEFLATE_GROUP = 12
-DEFLATE_SUBSET = {1, 2, 3, 4, 5, 6, 7, 11}
+DEFLATE_SAMPLE = {1, 2, 3, 4, 5, 6, 7, 11}
+
+SELECTIONS = ["plain", "sample", "subset", "all"]
 
 Expected = collections.namedtuple("Expected", "behavior close")
 
@@ -57,9 +60,11 @@ def expectations(role):
 
 def is_selected(case, selection):
     group, *_, last = numbers(case)
-    if group < FIRST_DEFLATE_GROUP or selection == "all":
+    if selection == "all":
         return True
-    return selection == "subset" and last in DEFLATE_SUBSET
+    if group < FIRST_DEFLATE_GROUP:
+        return selection in ("plain", "subset")
+    return selection in ("sample", "subset") and last in DEFLATE_SAMPLE
 
 
 def faults(expected, entry, case_file):
@@ -78,12 +83,18 @@ def faults(expected, entry, case_file):
         yield "dropped without a Close frame"
 
 
+def read_entries(folder):
+    """The report's entry for each case; none, if the suite did not come to write one."""
+    index = folder / "index.json"
+    agents = json.loads(index.read_text()) if index.exists() else {}
+    if len(agents) > 1:
+        sys.exit(f"check.py: {index} is to be of one agent, and is of {len(agents)}")
+    return next(iter(agents.values()), {})
+
+
 def check(folder, role, selection):
-    """Prints what is wrong and the counts; gives whether all is well."""
-    agents = json.loads((folder / "index.json").read_text())
-    if len(agents) != 1:
-        sys.exit(f"check.py: {folder}/index.json is to be of one agent, and is of {len(agents)}")
-    (entries,) = agents.values()
+    """Prints what is wrong and the counts; gives how many cases are well and how many are not."""
+    entries = read_entries(folder)
     expected = {case: e for case, e in expectations(role).items() if is_selected(case, selection)}
     wrong = []
     for case, expectation in expected.items():
@@ -101,22 +112,28 @@ def check(folder, role, selection):
     counted = ", ".join(f"{number} {behavior}" for behavior, number in counts.most_common())
     failed = len({case for case, _ in wrong})
     print(f"    {len(expected)} cases: {counted}; {failed} not as expected")
-    return not wrong
+    return len(expected) - failed, failed
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
     listing = commands.add_parser("list")
-    listing.add_argument("selection", choices=["plain", "subset", "all"])
+    listing.add_argument("selection", choices=SELECTIONS)
     report = commands.add_parser("report")
     report.add_argument("folder", type=pathlib.Path)
     report.add_argument("--role", choices=["server", "client"], required=True)
-    report.add_argument("--select", choices=["plain", "subset", "all"], default="all")
+    report.add_argument("--select", choices=SELECTIONS, default="all")
+    report.add_argument("--counts", type=pathlib.Path)
     arguments = parser.parse_args()
     if arguments.command == "list":
         print(*(c for c in expectations("server") if is_selected(c, arguments.selection)), sep="\n")
-    elif not check(arguments.folder, arguments.role, arguments.select):
+        return
+    passed, failed = check(arguments.folder, arguments.role, arguments.select)
+    if arguments.counts:
+        with arguments.counts.open("a") as file:
+            print(passed, failed, f"autobahn-{arguments.role}", file=file)
+    if failed:
         sys.exit(1)
 
 
