@@ -232,6 +232,16 @@ impl Connection {
         piece: Piece<'a>,
         limits: &Limits,
     ) -> Result<Option<Found<'a>>, ProtocolError> {
+        // Nearly always a frame is a message and lies whole in the input: then nothing has to be
+        // noted of it.
+        if let (true, None) = (piece.first && piece.last && piece.fin, self.begun)
+            && let Some(begun) = Begun::of(&piece)
+        {
+            if piece.frame_len > begun.len_max(limits) {
+                return Err(ProtocolError::MessageTooBig);
+            }
+            return if self.end.state == State::CloseSent { Ok(None) } else { begun.lend(piece) };
+        }
         if piece.first {
             self.begin_frame(&piece, limits)?;
         }
@@ -244,13 +254,7 @@ impl Connection {
             return Ok(None);
         }
         if ends && !self.is_joining() {
-            if begun.packed {
-                return Ok(Some(Found::Packed(begun.kind, Some(piece.payload))));
-            }
-            if begun.kind == Kind::Text && !piece.ascii {
-                utf8::check(piece.payload).map_err(|_| ProtocolError::InvalidText)?;
-            }
-            return Ok(Some(Found::Lent(begun.kind, piece.payload)));
+            return begun.lend(piece);
         }
         self.join(begun, ends, &piece, limits)
     }
@@ -258,20 +262,19 @@ impl Connection {
     /// The header of a data frame is known: its place in the order of fragments, and the limits.
     #[inline]
     fn begin_frame(&mut self, piece: &Piece<'_>, limits: &Limits) -> Result<(), ProtocolError> {
-        match (piece.opcode, self.begun) {
-            (OpCode::Continuation, Some(_)) => {}
-            (OpCode::Continuation, None) => return Err(ProtocolError::NothingToContinue),
-            (_, Some(_)) => return Err(ProtocolError::MessageUnfinished),
-            (opcode, None) => {
-                let text = matches!(opcode, OpCode::Text);
-                let kind = if text { Kind::Text } else { Kind::Binary };
-                self.begun = Some(Begun { kind, packed: piece.rsv1 });
+        let begun = match (Begun::of(piece), self.begun) {
+            (None, Some(begun)) => begun,
+            (None, None) => return Err(ProtocolError::NothingToContinue),
+            (Some(_), Some(_)) => return Err(ProtocolError::MessageUnfinished),
+            (Some(begun), None) => {
+                self.begun = Some(begun);
                 self.message_len = 0;
                 self.empty_fragments = 0;
+                begun
             }
-        }
+        };
         self.message_len = self.message_len.saturating_add(piece.frame_len);
-        if self.message_len > self.message_len_max(limits) {
+        if self.message_len > begun.len_max(limits) {
             return Err(ProtocolError::MessageTooBig);
         }
         if piece.frame_len == 0 && !piece.fin {
@@ -281,15 +284,6 @@ impl Connection {
             }
         }
         Ok(())
-    }
-
-    /// The most bytes that the frames of the message begun may declare.
-    #[inline]
-    fn message_len_max(&self, limits: &Limits) -> u64 {
-        match self.begun {
-            Some(Begun { packed: true, .. }) => packed_bytes_max(limits.message_bytes_max),
-            _ => limits.message_bytes_max,
-        }
     }
 
     /// Whether bytes of the message begun are kept.
@@ -306,7 +300,7 @@ impl Connection {
         piece: &Piece<'_>,
         limits: &Limits,
     ) -> Result<Option<Found<'a>>, ProtocolError> {
-        let most = if piece.fin { self.message_len } else { self.message_len_max(limits) };
+        let most = if piece.fin { self.message_len } else { begun.len_max(limits) };
         if !self.is_joining() {
             if piece.payload.is_empty() {
                 // Nothing has arrived, so nothing is allocated for it.
@@ -363,6 +357,38 @@ struct Begun {
     kind: Kind,
     /// Whether it is compressed (RSV1, RFC 7692 section 6).
     packed: bool,
+}
+
+impl Begun {
+    /// The message that a frame begins; `None` if it continues one.
+    #[inline]
+    fn of(piece: &Piece<'_>) -> Option<Self> {
+        let kind = match piece.opcode {
+            OpCode::Text => Kind::Text,
+            OpCode::Binary => Kind::Binary,
+            _ => return None,
+        };
+        Some(Self { kind, packed: piece.rsv1 })
+    }
+
+    /// The most bytes that the frames of the message may declare.
+    #[inline]
+    fn len_max(self, limits: &Limits) -> u64 {
+        let most = limits.message_bytes_max;
+        if self.packed { packed_bytes_max(most) } else { most }
+    }
+
+    /// The message whose whole payload is that of `piece`.
+    #[inline]
+    fn lend<'a>(self, piece: Piece<'a>) -> Result<Option<Found<'a>>, ProtocolError> {
+        if self.packed {
+            return Ok(Some(Found::Packed(self.kind, Some(piece.payload))));
+        }
+        if self.kind == Kind::Text && !piece.ascii {
+            utf8::check(piece.payload).map_err(|_| ProtocolError::InvalidText)?;
+        }
+        Ok(Some(Found::Lent(self.kind, piece.payload)))
+    }
 }
 
 /// Inflates a complete message. Its text can be judged only now.
