@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 
+use crate::deflate::Deflate;
 use crate::limits::Limits;
 use crate::origin::Origins;
 
@@ -24,6 +25,9 @@ pub struct Config {
     /// [`Origins::same_origin`] where the application knows its users by cookies, since any page can
     /// send those along (RFC 6455 section 10.2).
     pub origins: Origins,
+    /// What to offer of compression; `None`, the default: nothing. It pays for messages of some
+    /// hundred bytes and more over slow or metered networks, and costs processor time always.
+    pub deflate: Option<Deflate>,
     /// The maxima.
     pub limits: Limits,
 }
@@ -41,6 +45,7 @@ impl Config {
             backend: BackendChoice::Auto,
             pin: false,
             origins: Origins::any(),
+            deflate: None,
             limits: Limits::default(),
         }
     }

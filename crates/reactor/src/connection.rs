@@ -6,10 +6,12 @@
 
 use std::net::SocketAddr;
 
-use tickwire_protocol::{Connection, RequestReader, Role};
+use tickwire_protocol::{Connection, Deflater, Inflater, RequestReader, Role};
 
 use crate::admission::Place;
 use crate::clock::Tick;
+use crate::deflate::Coding;
+use crate::fanouts::Audience;
 use crate::io::Key;
 use crate::outbound::{Segment, Unsent};
 use crate::shard::Attempt;
@@ -25,9 +27,23 @@ pub(crate) enum Inbound {
     /// A connection of ours is not open yet.
     Outgoing(Box<Attempt>),
     /// A WebSocket.
-    Open(Connection),
+    Open {
+        connection: Connection,
+        /// A decompressor of its own, where the peer's messages refer to earlier ones.
+        inflater: Option<Box<Inflater>>,
+    },
     /// All that still comes is ignored.
     Discard,
+}
+
+impl Inbound {
+    /// Bytes that a decompressor of its own holds.
+    pub(crate) fn memory(&self) -> usize {
+        match self {
+            Self::Open { inflater: Some(inflater), .. } => inflater.memory(),
+            _ => 0,
+        }
+    }
 }
 
 /// How far a connection has come. It only moves forward.
@@ -68,6 +84,12 @@ pub(crate) struct Link<S> {
     pub(crate) paused: bool,
     /// A Ping of ours has not been answered by anything.
     pub(crate) pinged: bool,
+    /// It has a compressor or a decompressor of its own.
+    pub(crate) dedicated: bool,
+    /// The form in which it takes what is encoded once for many.
+    pub(crate) coding: Coding,
+    /// With whom it shares publications.
+    pub(crate) audience: Audience,
     /// This turn's own bytes.
     pub(crate) segment: Segment,
     /// The engine's next deadline; what it means depends on the stage.
@@ -88,6 +110,8 @@ pub(crate) struct Link<S> {
     pub(crate) pings: u32,
     /// Present exactly while the socket does not take what it is given.
     pub(crate) unsent: Option<Box<Unsent>>,
+    /// A compressor of its own.
+    pub(crate) deflater: Option<Box<Deflater>>,
     /// The application's state, from the upgrade on.
     pub(crate) state: Option<S>,
 }
@@ -101,6 +125,9 @@ impl<S> Link<S> {
             role: Role::Server,
             paused: false,
             pinged: false,
+            dedicated: false,
+            coding: Coding::PLAIN,
+            audience: Audience::PLAIN,
             segment: Segment::EMPTY,
             deadline: Tick::NEVER,
             latest: Tick::NEVER,
@@ -111,12 +138,18 @@ impl<S> Link<S> {
             pings_since: Tick(0),
             pings: 0,
             unsent: None,
+            deflater: None,
             state: None,
         }
     }
 
     pub(crate) const fn key(&self, slot: u32) -> Key {
         Key { slot, generation: self.generation }
+    }
+
+    /// Whether it has agreed on compression.
+    pub(crate) fn deflates(&self) -> bool {
+        self.deflater.is_some() || self.coding != Coding::PLAIN
     }
 
     pub(crate) const fn is_blocked(&self) -> bool {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use tickwire_fanout::Fanout;
 use tickwire_protocol::{CloseCode, Kind, Role};
 
 use crate::clock::{Tick, Timestamp};
@@ -56,14 +57,12 @@ impl<'a, S> Context<'a, S> {
     /// Sends one message. A [`Kind::Text`] payload must be UTF-8, or the peer will fail the
     /// connection (RFC 6455 §8.1).
     pub fn send(&mut self, kind: Kind, payload: &[u8]) {
-        self.local.counters.sent_messages += 1;
-        self.local.send_message(self.key, kind, payload);
+        self.local.message(self.key, kind, payload);
     }
 
     /// Sends a message that is already encoded, such as a retained value.
     pub fn send_frame(&mut self, frame: &Frame) {
-        self.local.counters.sent_messages += 1;
-        self.local.send_frame(self.key, frame);
+        self.local.frame(self.key, frame);
     }
 
     /// Sends a Ping with up to 125 bytes of payload; more are cut off (RFC 6455 §5.5.2).
@@ -118,13 +117,13 @@ impl<'a, S> Context<'a, S> {
     /// Whether this connection is subscribed to a topic.
     #[must_use]
     pub fn is_subscribed(&self, topic: &Topic) -> bool {
-        self.local.fanout.is_subscribed(self.key.slot, topic.key())
+        self.fanout().is_subscribed(self.key.slot, topic.key())
     }
 
     /// How many topics this connection is subscribed to.
     #[must_use]
     pub fn subscriptions(&self) -> usize {
-        self.local.fanout.subscriptions(self.key.slot).count()
+        self.fanout().subscriptions(self.key.slot).count()
     }
 
     /// Publishes one message to a topic, and gives its sequence number. It reaches the subscribers
@@ -208,6 +207,11 @@ impl<'a, S> Context<'a, S> {
     #[must_use]
     pub fn silent_for(&self) -> Duration {
         self.local.tick.since(self.local.links[self.key.index()].sent)
+    }
+
+    /// The fan-out that this connection's publications come from.
+    fn fanout(&self) -> &Fanout {
+        &self.local.fanouts[self.local.links[self.key.index()].audience]
     }
 
     /// Whether anything may still be said and called for: not in `Handler::close`.

@@ -2,35 +2,57 @@
 
 use std::fmt;
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use tickwire_protocol::mask::{self, Key};
+use tickwire_protocol::Kind;
+
+use crate::deflate::{Coding, Deflaters};
 
 /// The bytes of one whole message as they go over the wire, encoded once and shared by every shard
 /// and connection that is to get it. Cheap to clone.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Frame(Arc<[u8]>);
+///
+/// Its bytes are the uncompressed frame. Where connections have agreed on compression, the first
+/// that needs the compressed one makes it, for all that agreed on the same window.
+#[derive(Clone)]
+pub struct Frame {
+    plain: Arc<[u8]>,
+    /// Absent where nobody can need it: the server does not compress, or not so short a message.
+    deflated: Option<Arc<Deflated>>,
+}
+
+/// By [`Coding::index`]; empty where compressing gains nothing.
+type Deflated = [OnceLock<Box<[u8]>>; Coding::COMPRESSED];
 
 impl Frame {
-    pub(crate) fn new(encoded: &[u8]) -> Self {
-        Self(Arc::from(encoded))
+    pub(crate) fn new(encoded: &[u8], may_deflate: bool) -> Self {
+        Self { plain: Arc::from(encoded), deflated: may_deflate.then(Arc::default) }
     }
 
-    /// Appends it to `out` as a client has to send it: masked (RFC 6455 section 5.3).
-    pub(crate) fn write_masked(&self, key: Key, out: &mut Vec<u8>) {
-        let length_bytes = match self.0[1] {
-            127 => 8,
-            126 => 2,
-            _ => 0,
+    /// The whole message in the form that `coding` says.
+    pub(crate) fn coded(&self, coding: Coding, deflaters: &mut Deflaters) -> &[u8] {
+        let Some((deflated, index)) = self.deflated.as_ref().zip(coding.index()) else {
+            return self;
         };
-        let (header, payload) = self.0.split_at(2 + length_bytes);
-        out.extend_from_slice(header);
-        let second = out.len() - header.len() + 1;
-        out[second] |= 0x80;
-        out.extend_from_slice(&key);
-        let start = out.len();
-        out.extend_from_slice(payload);
-        mask::apply(key, &mut out[start..]);
+        let bytes = deflated[index].get_or_init(|| self.deflate(coding, deflaters));
+        if bytes.is_empty() { self } else { bytes }
+    }
+
+    fn deflate(&self, coding: Coding, deflaters: &mut Deflaters) -> Box<[u8]> {
+        let (kind, payload) = self.message();
+        let mut out = Vec::new();
+        deflaters.message(coding, kind, None, payload, &mut out);
+        if out.len() < self.plain.len() { out.into_boxed_slice() } else { Box::default() }
+    }
+
+    /// The message that it is: a frame of ours is one message, whole and not masked.
+    pub(crate) fn message(&self) -> (Kind, &[u8]) {
+        let kind = if self.plain[0] & 0x0f == 1 { Kind::Text } else { Kind::Binary };
+        let header_len = match self.plain[1] {
+            126 => 4,
+            127 => 10,
+            _ => 2,
+        };
+        (kind, &self.plain[header_len..])
     }
 }
 
@@ -38,31 +60,38 @@ impl Deref for Frame {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.0
+        &self.plain
     }
 }
 
+impl PartialEq for Frame {
+    fn eq(&self, other: &Self) -> bool {
+        self.plain == other.plain
+    }
+}
+
+impl Eq for Frame {}
+
 impl fmt::Debug for Frame {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "Frame({} bytes)", self.0.len())
+        write!(formatter, "Frame({} bytes)", self.plain.len())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use tickwire_protocol::{Kind, encode};
+    use tickwire_protocol::encode;
 
     use super::*;
 
     #[test]
-    fn masked_it_is_what_a_client_would_have_encoded() {
+    fn the_message_in_it_is_what_was_encoded() {
         for length in [0, 1, 125, 126, 127, 65_535, 65_536, 70_000] {
-            let payload = vec![b'a'; length];
-            let (mut plain, mut expected, mut out) = (Vec::new(), Vec::new(), b"front".to_vec());
-            encode::message(Kind::Text, &payload, &mut plain);
-            encode::masked_message(Kind::Text, [1, 2, 3, 4], &payload, &mut expected);
-            Frame::new(&plain).write_masked([1, 2, 3, 4], &mut out);
-            assert!(out == [b"front", &*expected].concat(), "{length} bytes");
+            for kind in [Kind::Text, Kind::Binary] {
+                let (payload, mut encoded) = (vec![b'a'; length], Vec::new());
+                encode::message(kind, &payload, &mut encoded);
+                assert!(Frame::new(&encoded, false).message() == (kind, &*payload), "{length}");
+            }
         }
     }
 }

@@ -16,6 +16,7 @@ use tickwire_fanout::TopicKey;
 use tickwire_protocol::{CloseCode, Kind, encode};
 
 use crate::admission::Admission;
+use crate::deflate::Deflate;
 use crate::error::{Full, NotDelivered};
 use crate::frame::Frame;
 use crate::handler::ConnectionId;
@@ -179,7 +180,7 @@ impl Publisher {
         let state = &mut *topic.lock();
         state.retained_payload.clear();
         write(state.seq, &mut state.retained_payload);
-        state.retain(kind);
+        state.retain(kind, &self.hub);
     }
 
     /// How many publications are on their way: published, and not yet given to the operating system
@@ -215,7 +216,7 @@ impl Publisher {
     pub fn send(&self, to: ConnectionId, kind: Kind, payload: &[u8]) {
         let mut encoded = Vec::with_capacity(payload.len() + 10);
         encode::message(kind, payload, &mut encoded);
-        let frame = Frame::new(&encoded);
+        let frame = self.hub.frame(&encoded);
         if let Some(mailbox) = self.hub.mailboxes.get(to.shard()) {
             self.hub.deliver(mailbox, Mail::Send { key: to.key(), frame });
         }
@@ -260,6 +261,8 @@ pub(crate) struct Hub {
     pub(crate) mailboxes: Box<[Mailbox]>,
     pub(crate) admission: Admission,
     pub(crate) progress: Progress,
+    /// What the server offers of compression.
+    pub(crate) deflate: Option<Deflate>,
 }
 
 impl fmt::Debug for Hub {
@@ -269,8 +272,24 @@ impl fmt::Debug for Hub {
 }
 
 impl Hub {
-    pub(crate) fn new(mailboxes: Box<[Mailbox]>, admission: Admission) -> Self {
-        Self { topics: RwLock::default(), mailboxes, admission, progress: Progress::default() }
+    pub(crate) fn new(
+        mailboxes: Box<[Mailbox]>,
+        admission: Admission,
+        deflate: Option<Deflate>,
+    ) -> Self {
+        Self {
+            topics: RwLock::default(),
+            mailboxes,
+            admission,
+            progress: Progress::default(),
+            deflate,
+        }
+    }
+
+    fn frame(&self, encoded: &[u8]) -> Frame {
+        let may_deflate =
+            self.deflate.is_some_and(|deflate| encoded.len() > deflate.threshold_bytes);
+        Frame::new(encoded, may_deflate)
     }
 
     pub(crate) fn topic(&self, name: &str) -> Topic {
@@ -340,11 +359,11 @@ impl Hub {
         write(seq, &mut state.payload, &mut state.retained_payload);
         room.use_up();
         state.seq = seq;
-        state.retain(kind);
+        state.retain(kind, self);
         if let [first @ .., last] = &*state.interested {
             state.encoded.clear();
             encode::message(kind, &state.payload, &mut state.encoded);
-            let frame = Frame::new(&state.encoded);
+            let frame = self.frame(&state.encoded);
             let mail = |shard: usize, frame| {
                 let exclude = exclude.filter(|it| it.0 == shard).map(|it| it.1);
                 Mail::Publish { topic: topic.key(), seq, frame, exclude }
@@ -411,11 +430,11 @@ impl Drop for Reservation<'_> {
 }
 
 impl State {
-    fn retain(&mut self, kind: Kind) {
+    fn retain(&mut self, kind: Kind, hub: &Hub) {
         if !self.retained_payload.is_empty() {
             self.encoded.clear();
             encode::message(kind, &self.retained_payload, &mut self.encoded);
-            self.retained = Some(Frame::new(&self.encoded));
+            self.retained = Some(hub.frame(&self.encoded));
         }
     }
 }

@@ -9,14 +9,16 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tickwire_fanout::{Fanout, Subscribed, TopicKey, Unsubscribed};
+use tickwire_fanout::{Subscribed, TopicKey, Unsubscribed};
 use tickwire_protocol::{CloseCode, Kind, OpCode, Role, encode};
 
 use crate::admission::Network;
 use crate::clock::{Tick, Timestamp};
 use crate::connection::{Link, Stage};
+use crate::deflate::{Deflate, Deflaters};
 use crate::destination::Destination;
 use crate::error::ConnectError;
+use crate::fanouts::Fanouts;
 use crate::frame::Frame;
 use crate::hub::{Hub, Retained, Topic};
 use crate::io::Key;
@@ -40,7 +42,10 @@ pub(crate) struct Local<S> {
     /// Where they come from, by slot; empty unless connections per address are limited.
     pub(crate) networks: Vec<Option<Network>>,
     pub(crate) gather: Gather,
-    pub(crate) fanout: Fanout,
+    pub(crate) fanouts: Fanouts,
+    pub(crate) deflaters: Deflaters,
+    /// A message on its way through a compressor.
+    encoded: Vec<u8>,
     /// Topics that a connection of this shard is subscribed to.
     topics: HashMap<TopicKey, Topic>,
     pub(crate) wheel: Wheel,
@@ -77,7 +82,7 @@ impl<S> Local<S> {
         start: Timestamp,
         random: Random,
     ) -> Self {
-        let fanout = Fanout::new(limits.fanout());
+        let deflaters = Deflaters::new(hub.deflate.unwrap_or(Deflate::shared()));
         Self {
             shard,
             hub,
@@ -88,7 +93,9 @@ impl<S> Local<S> {
             links: Vec::new(),
             networks: Vec::new(),
             gather: Gather::default(),
-            fanout,
+            fanouts: Fanouts::new(limits.fanout()),
+            deflaters,
+            encoded: Vec::new(),
             topics: HashMap::new(),
             wheel: Wheel::new(),
             close: None,
@@ -157,20 +164,43 @@ impl<S> Local<S> {
         }
     }
 
-    /// Sends one message: the one place where messages to one connection are encoded.
-    pub(crate) fn send_message(&mut self, key: Key, kind: Kind, payload: &[u8]) {
-        match self.mask(key) {
-            None => self.send(key, |out| encode::message(kind, payload, out)),
-            Some(mask) => self.send(key, |out| encode::masked_message(kind, mask, payload, out)),
+    /// Sends one message: the one place where messages to one connection are encoded. It is
+    /// compressed if the connection has agreed on that.
+    pub(crate) fn message(&mut self, key: Key, kind: Kind, payload: &[u8]) {
+        self.counters.sent_messages += 1;
+        let mask = self.mask(key);
+        let Some(link) = self.links.get_mut(key.index()) else { return };
+        if !link.deflates() || link.generation != key.generation || link.stage != Stage::Open {
+            return match mask {
+                None => self.send(key, |out| encode::message(kind, payload, out)),
+                Some(mask) => {
+                    self.send(key, |out| encode::masked_message(kind, mask, payload, out));
+                }
+            };
         }
+        let mut encoded = std::mem::take(&mut self.encoded);
+        encoded.clear();
+        match &mut link.deflater {
+            Some(deflater) => {
+                self.deflaters.dedicated_message(deflater, kind, mask, payload, &mut encoded);
+            }
+            None => self.deflaters.message(link.coding, kind, mask, payload, &mut encoded),
+        }
+        self.send(key, |out| out.extend_from_slice(&encoded));
+        encoded.shrink_to(Limits::GATHER_BYTES);
+        self.encoded = encoded;
     }
 
-    /// Sends a message that was encoded as a server's.
-    pub(crate) fn send_frame(&mut self, key: Key, frame: &Frame) {
-        match self.mask(key) {
-            None => self.send(key, |out| out.extend_from_slice(frame)),
-            Some(mask) => self.send(key, |out| frame.write_masked(mask, out)),
+    /// Sends one message that was encoded as a server's, in the form that the connection takes.
+    pub(crate) fn frame(&mut self, key: Key, frame: &Frame) {
+        let Some(link) = self.links.get(key.index()) else { return };
+        if link.role == Role::Client {
+            let (kind, payload) = frame.message();
+            return self.message(key, kind, payload);
         }
+        self.counters.sent_messages += 1;
+        let bytes = frame.coded(link.coding, &mut self.deflaters);
+        self.send(key, |out| out.extend_from_slice(bytes));
     }
 
     /// Sends a Ping.
@@ -205,12 +235,14 @@ impl<S> Local<S> {
 
     pub(crate) fn subscribe(&mut self, key: Key, topic: &Topic) -> Retained {
         let retained = topic.join(usize::from(self.shard));
-        // Anew, so that what is in the retained value and still on its way is not sent again.
-        self.fanout.unsubscribe(key.slot, topic.key());
         // What is published is encoded once, so it cannot be masked for each server that gets it.
-        let can = |link: &mut Link<S>| link.stage == Stage::Open && link.role == Role::Server;
-        if self.link(key).is_some_and(can) {
-            let subscribed = self.fanout.subscribe(key.slot, topic.key(), retained.seq);
+        let can = |link: &&mut Link<S>| link.stage == Stage::Open && link.role == Role::Server;
+        let audience = self.link(key).filter(can).map(|link| link.audience);
+        if let Some(audience) = audience {
+            let fanout = &mut self.fanouts[audience];
+            // Anew, so that what is in the retained value and still on its way is not sent again.
+            fanout.unsubscribe(key.slot, topic.key());
+            let subscribed = fanout.subscribe(key.slot, topic.key(), retained.seq);
             if subscribed == Subscribed::First {
                 self.topics.insert(topic.key(), topic.clone());
             }
@@ -221,8 +253,10 @@ impl<S> Local<S> {
     }
 
     pub(crate) fn unsubscribe(&mut self, key: Key, topic: TopicKey) -> bool {
-        let unsubscribed = self.fanout.unsubscribe(key.slot, topic);
+        let audience = self.links[key.index()].audience;
+        let unsubscribed = self.fanouts[audience].unsubscribe(key.slot, topic);
         if unsubscribed == Unsubscribed::Last
+            && self.fanouts.is_deserted(topic)
             && let Some(topic) = self.topics.remove(&topic)
         {
             topic.leave(usize::from(self.shard));
@@ -232,8 +266,8 @@ impl<S> Local<S> {
 
     /// Ends all subscriptions: nothing published goes to `slot` any more.
     pub(crate) fn unsubscribe_all(&mut self, slot: u32) {
-        let Self { fanout, topics, shard, .. } = self;
-        fanout.remove(slot, |topic| {
+        let Self { fanouts, topics, shard, links, .. } = self;
+        fanouts.remove(links[slot as usize].audience, slot, |topic| {
             if let Some(topic) = topics.remove(&topic) {
                 topic.leave(usize::from(*shard));
             }

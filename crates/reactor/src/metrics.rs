@@ -55,6 +55,10 @@ counters! {
     lagging_now,
     /// Publications retained for connections that lag now.
     retained_now,
+    /// Connections with a compressor or decompressor of their own now.
+    deflate_dedicated_now,
+    /// Bytes of memory that compressors and decompressors hold now.
+    deflate_bytes_now,
     /// Connections accepted.
     accepted,
     /// WebSocket handshakes completed.

@@ -197,7 +197,7 @@ impl Bound {
             mailboxes.push(Mailbox::new(config.limits.mailbox_letters_max, Box::new(waker)));
         }
         let admission = Admission::new(&config.limits, config.origins.clone());
-        let hub = Arc::new(Hub::new(mailboxes.into(), admission));
+        let hub = Arc::new(Hub::new(mailboxes.into(), admission, config.deflate));
         Ok(Self { address, backends, hub, pin: config.pin, limits: config.limits })
     }
 

@@ -14,7 +14,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tickwire_protocol::{CloseCode, Role};
+use tickwire_protocol::{CloseCode, Inflater, Role};
 
 pub(crate) use self::dialing::Attempt;
 
@@ -40,6 +40,8 @@ pub(crate) struct Shard<H: Handler, B> {
     pub(crate) backend: B,
     handler: H,
     inbound: Vec<Inbound>,
+    /// For all connections whose peers compress each message for itself.
+    inflater: Inflater,
     local: Local<H::State>,
     flush: flush::Scratch,
     fired: Vec<(Key, Tick)>,
@@ -68,6 +70,7 @@ impl<H: Handler, B: Backend> Shard<H, B> {
             backend,
             handler,
             inbound: Vec::new(),
+            inflater: Inflater::new(false),
             local,
             flush: flush::Scratch::default(),
             fired: Vec::new(),
@@ -135,7 +138,8 @@ impl<H: Handler, B: Backend> Shard<H, B> {
                 }
                 Completion::Connected { key } => connected(local, &mut self.inbound, key),
                 Completion::Received { key, bytes } => {
-                    received(local, handler, &mut self.inbound, key, bytes);
+                    let inflater = &mut self.inflater;
+                    received(local, handler, &mut self.inbound, inflater, key, bytes);
                 }
                 Completion::Writable { key } => local.writable.push(key),
                 Completion::Ended { key, error: Some(error) } if local.is_connecting(key) => {
@@ -168,16 +172,18 @@ impl<H: Handler, B: Backend> Shard<H, B> {
             Mail::Publish { topic, seq, frame, exclude } => {
                 local.counters.publications += 1;
                 let exclude = exclude.filter(|key| local.link(*key).is_some());
-                let slot = exclude.map(|key| key.slot);
-                self.unflushed |= local.fanout.publish(topic, seq, &frame, slot);
+                let exclude = exclude.map(|key| (local.links[key.index()].audience, key.slot));
+                let Local { fanouts, deflaters, .. } = local;
+                self.unflushed |= fanouts.publish(topic, seq, &frame, exclude, deflaters);
             }
             Mail::Send { key, frame } => {
-                local.counters.sent_messages += 1;
-                local.send_frame(key, &frame);
+                local.frame(key, &frame);
                 close_if_asked(local, handler, &mut self.inbound, key);
             }
             Mail::Close { key, code, reason } => {
-                if self.unflushed && local.fanout.subscriptions(key.slot).len() > 0 {
+                let audience = local.link(key).map(|link| link.audience);
+                let subscribes = |it| local.fanouts[it].subscriptions(key.slot).len() > 0;
+                if self.unflushed && audience.is_some_and(subscribes) {
                     // The same thread may have published to it before.
                     self.flush();
                 }
@@ -185,12 +191,9 @@ impl<H: Handler, B: Backend> Shard<H, B> {
                 close(local, handler, &mut self.inbound, key, code, &reason);
             }
             Mail::CloseLagging { behind } => {
-                let slots: Vec<u32> = local.fanout.lagging().collect();
-                for slot in slots {
-                    if local.fanout.lag_of(slot) > behind {
-                        let key = local.links[slot as usize].key(slot);
-                        lagged(local, handler, &mut self.inbound, key);
-                    }
+                for slot in local.fanouts.further_behind_than(behind) {
+                    let key = local.links[slot as usize].key(slot);
+                    lagged(local, handler, &mut self.inbound, key);
                 }
             }
             Mail::Connect { destination, state } => {
@@ -259,8 +262,10 @@ impl<H: Handler, B: Backend> Shard<H, B> {
     /// Tells other threads how far this shard is.
     fn report(&mut self) {
         let counters = &mut self.local.counters;
-        counters.lagging_now = self.local.fanout.lagging().len() as u64;
-        counters.retained_now = self.local.fanout.head() - self.local.fanout.delivered();
+        counters.lagging_now = self.local.fanouts.lagging() as u64;
+        counters.retained_now = self.local.fanouts.retained();
+        let deflate_bytes = self.local.deflaters.memory() + self.inflater.memory();
+        counters.deflate_bytes_now = deflate_bytes as u64;
         self.shared.store(counters);
         let hub = &self.local.hub;
         let delivered = counters.publications - counters.retained_now;

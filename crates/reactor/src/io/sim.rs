@@ -71,7 +71,8 @@ impl<H: Handler> Simulation<H> {
         let world = Rc::new(RefCell::new(World::new(seed, shards)));
         let mailbox = || Mailbox::new(limits.mailbox_letters_max, Box::new(NeverAsleep));
         let admission = Admission::new(&limits, config.origins.clone());
-        let hub = Arc::new(Hub::new((0..shards).map(|_| mailbox()).collect(), admission));
+        let hub =
+            Arc::new(Hub::new((0..shards).map(|_| mailbox()).collect(), admission, config.deflate));
         let shared: Vec<Arc<Shared>> = (0..shards).map(|_| Arc::default()).collect();
         let shards = (0..shards)
             .map(|index| {

@@ -28,7 +28,7 @@ pub(super) fn close<H: Handler>(
     if local.link(key).is_none_or(|link| link.stage != Stage::Open) {
         return;
     }
-    let Some(Inbound::Open(connection)) = inbound.get_mut(key.index()) else { return };
+    let Some(Inbound::Open { connection, .. }) = inbound.get_mut(key.index()) else { return };
     keep_owed(local, key);
     local.control_masked(key, |mask, out| connection.close(code, reason, mask, out));
     over(local, handler, key, Ended::ByServer(code));
@@ -41,13 +41,15 @@ pub(super) fn close<H: Handler>(
 /// unsent, it would not leave in time.
 pub(super) fn keep_owed<S>(local: &mut Local<S>, key: Key) {
     let most = local.limits.unsent_max();
-    let Some(unsent) = &mut local.links[key.index()].unsent else { return };
+    let link = &mut local.links[key.index()];
+    let fanout = &mut local.fanouts[link.audience];
+    let Some(unsent) = &mut link.unsent else { return };
     if unsent.len() > most {
         return unsent.drop_data();
     }
     let mut kept = 0;
-    unsent.data(|data| kept = local.fanout.owed(key.slot, data).bytes);
-    local.fanout.settle_owed(key.slot, kept);
+    unsent.data(|data| kept = fanout.owed(key.slot, data).bytes);
+    fanout.settle_owed(key.slot, kept);
 }
 
 /// The WebSocket is over for the application: no more publications, no more calls but this last.

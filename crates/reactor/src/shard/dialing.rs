@@ -13,13 +13,13 @@
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use tickwire_protocol::{ClientError, ClientHandshake, Connection, Role};
+use tickwire_protocol::{ClientError, ClientHandshake, Role};
 use tracing::debug;
 
 use super::Shard;
 use super::closing::finish;
 use super::messages::call;
-use super::opening::seat;
+use super::opening::{opened, seat};
 use crate::clock::Tick;
 use crate::connection::{Inbound, Stage};
 use crate::connector::{Connector, Unconnected};
@@ -62,6 +62,9 @@ fn request<S>(
     let protocols: Vec<&str> = protocols.iter().map(String::as_str).collect();
     let headers: Vec<(&str, &str)> =
         headers.iter().map(|(name, value)| (&**name, &**value)).collect();
+    if let Some(deflate) = &local.hub.deflate {
+        handshake.offer_deflate(&deflate.policy(local.counters.deflate_dedicated_now));
+    }
     let mut request = Vec::new();
     handshake
         .request(host, target, &protocols, &headers, &mut request)
@@ -193,7 +196,7 @@ pub(super) fn answered<H: Handler>(
     match attempt.handshake.receive(bytes) {
         Ok(None) => {}
         Ok(Some(accepted)) => {
-            *inbound = Inbound::Open(Connection::new(Role::Client));
+            *inbound = opened(local, key, accepted.deflate.as_ref());
             local.counters.connected += 1;
             local.links[key.index()].stage = Stage::Open;
             local.set_deadline(key, local.limits.ping_after);

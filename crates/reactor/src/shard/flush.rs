@@ -11,7 +11,8 @@ use super::Shard;
 use super::closing::{ended, lagged};
 use super::messages::discard;
 use crate::clock::Tick;
-use crate::connection::{Inbound, Link, Stage};
+use crate::connection::{Link, Stage};
+use crate::fanouts::Audience;
 use crate::handler::Handler;
 use crate::io::{Backend, Key, Outgoing, Sent};
 use crate::limits::Limits;
@@ -39,15 +40,19 @@ impl<H: Handler, B: Backend> Shard<H, B> {
     /// Sends everything, and ends the connections that are over.
     pub(super) fn flush(&mut self) {
         self.unflushed = false;
-        self.local.fanout.seal();
-        let mut from = 0;
-        while from < self.local.fanout.due().len() {
-            from = self.batch_published(from);
-            self.send_batch();
+        for audience in self.local.fanouts.audiences() {
+            self.local.fanouts[audience].seal();
+            let mut from = 0;
+            while from < self.local.fanouts[audience].due().len() {
+                from = self.batch_published(audience, from);
+                self.send_batch(audience);
+            }
         }
         self.flush_own();
         self.catch_up();
-        self.local.fanout.end_turn();
+        for audience in self.local.fanouts.audiences() {
+            self.local.fanouts[audience].end_turn();
+        }
         self.overruns();
         // What a handler had to say to that.
         self.flush_own();
@@ -57,20 +62,22 @@ impl<H: Handler, B: Backend> Shard<H, B> {
     /// Sends only what connections were sent by handlers and protocol, to keep the gathered bytes few.
     pub(super) fn flush_own(&mut self) {
         self.batch_own();
-        self.send_batch();
+        // Nothing in this batch is a publication, so any audience will do.
+        self.send_batch(Audience::PLAIN);
         self.local.gather.clear();
     }
 
     /// An item for each of the connections that are owed publications from place `from` on, with
     /// its own bytes in front; gives the place where the next batch begins.
-    fn batch_published(&mut self, from: usize) -> usize {
+    fn batch_published(&mut self, audience: Audience, from: usize) -> usize {
         let local = &mut self.local;
-        let end = local.fanout.compose(from, Limits::BATCH_SENDS);
+        let fanout = &mut local.fanouts[audience];
+        let end = fanout.compose(from, Limits::BATCH_SENDS);
         for index in from..end {
-            let due = local.fanout.due()[index];
+            let due = fanout.due()[index];
             let link = &mut local.links[due.slot as usize];
             if link.is_blocked() {
-                local.fanout.hold(due);
+                fanout.hold(due);
                 continue;
             }
             let own = std::mem::take(&mut link.segment);
@@ -91,12 +98,12 @@ impl<H: Handler, B: Backend> Shard<H, B> {
         }
     }
 
-    fn send_batch(&mut self) {
+    fn send_batch(&mut self, audience: Audience) {
         if self.flush.batch.is_empty() {
             return;
         }
         let mut scratch = std::mem::take(&mut self.flush);
-        let (gather, fanout) = (&self.local.gather, &self.local.fanout);
+        let (gather, fanout) = (&self.local.gather, &self.local.fanouts[audience]);
         let outgoing = scratch.batch.iter().map(|item| Outgoing {
             key: item.key,
             first: gather.get(item.own),
@@ -106,18 +113,19 @@ impl<H: Handler, B: Backend> Shard<H, B> {
         self.backend.send(outgoing, &mut scratch.results);
         self.local.counters.sends += scratch.batch.len() as u64;
         for (item, sent) in scratch.batch.drain(..).zip(scratch.results.drain(..)) {
-            self.settle(&item, &sent);
+            self.settle(audience, &item, &sent);
         }
         self.flush = scratch;
     }
 
-    fn settle(&mut self, item: &Item, sent: &Sent) {
+    fn settle(&mut self, audience: Audience, item: &Item, sent: &Sent) {
         let local = &mut self.local;
+        let fanout = &mut local.fanouts[audience];
         let taken = match sent {
             Sent::Taken(taken) => *taken,
             Sent::Broken(_) => {
                 if let Some(due) = item.due {
-                    local.fanout.hold(due);
+                    fanout.hold(due);
                 }
                 return ended(local, &mut self.handler, item.key, true);
             }
@@ -127,7 +135,7 @@ impl<H: Handler, B: Backend> Shard<H, B> {
         let mut unsent = None;
         if let Some(due) = item.due {
             local.counters.runs += 1;
-            let settled = local.fanout.settle(due, taken.saturating_sub(own));
+            let settled = fanout.settle(due, taken.saturating_sub(own));
             if let Settled::Lagging { rest } = settled {
                 unsent = Some(Unsent::rest_of_frame(rest));
             }
@@ -156,14 +164,16 @@ impl<H: Handler, B: Backend> Shard<H, B> {
             let local = &mut self.local;
             let line = &mut self.flush.line;
             line.clear();
-            let Some(unsent) = &mut local.links[key.index()].unsent else { return false };
+            let link = &mut local.links[key.index()];
+            let fanout = &mut local.fanouts[link.audience];
+            let Some(unsent) = &mut link.unsent else { return false };
             unsent.write(Limits::CATCH_UP_BYTES, line);
             let own = line.len();
             if own == unsent.len() {
-                local.fanout.owed(key.slot, line);
+                fanout.owed(key.slot, line);
             }
             if line.is_empty() {
-                local.fanout.settle_owed(key.slot, 0);
+                fanout.settle_owed(key.slot, 0);
                 self.unblock(key);
                 return false;
             }
@@ -182,7 +192,7 @@ impl<H: Handler, B: Backend> Shard<H, B> {
             let is_heard = taken > 0 && link.paused;
             if let Some(unsent) = &mut link.unsent {
                 unsent.drop_taken(taken.min(own));
-                let settled = local.fanout.settle_owed(key.slot, taken.saturating_sub(own));
+                let settled = fanout.settle_owed(key.slot, taken.saturating_sub(own));
                 if let Settled::Lagging { rest } = settled
                     && !rest.is_empty()
                 {
@@ -222,9 +232,11 @@ impl<H: Handler, B: Backend> Shard<H, B> {
 
     /// Asks the handler about connections that fell out of what the shard retains.
     fn overruns(&mut self) {
-        while let Some(overrun) = self.local.fanout.next_overrun() {
-            let key = self.local.links[overrun.slot as usize].key(overrun.slot);
-            lagged(&mut self.local, &mut self.handler, &mut self.inbound, key);
+        for audience in self.local.fanouts.audiences() {
+            while let Some(overrun) = self.local.fanouts[audience].next_overrun() {
+                let key = self.local.links[overrun.slot as usize].key(overrun.slot);
+                lagged(&mut self.local, &mut self.handler, &mut self.inbound, key);
+            }
         }
     }
 
@@ -257,13 +269,17 @@ impl<H: Handler, B: Backend> Shard<H, B> {
 
     fn vacate(&mut self, key: Key) {
         self.backend.close(key);
-        self.inbound[key.index()] = Inbound::Vacant;
-        self.local.unsubscribe_all(key.slot);
-        let link = std::mem::replace(&mut self.local.links[key.index()], Link::vacant());
-        let network = self.local.networks.get_mut(key.index()).and_then(Option::take);
-        self.local.hub.admission.leave(link.place, network);
-        self.local.counters.connections_now -= 1;
-        self.local.counters.outgoing_now -= u64::from(link.role == Role::Client);
-        discard(&mut self.local, link);
+        let local = &mut self.local;
+        let inbound = std::mem::take(&mut self.inbound[key.index()]);
+        local.deflaters.dedicated_bytes -= inbound.memory();
+        local.unsubscribe_all(key.slot);
+        let network = local.networks.get_mut(key.index()).and_then(Option::take);
+        let link = std::mem::replace(&mut local.links[key.index()], Link::vacant());
+        local.hub.admission.leave(link.place, network);
+        local.deflaters.dedicated_bytes -= link.deflater.as_ref().map_or(0, |own| own.memory());
+        local.counters.deflate_dedicated_now -= u64::from(link.dedicated);
+        local.counters.connections_now -= 1;
+        local.counters.outgoing_now -= u64::from(link.role == Role::Client);
+        discard(local, link);
     }
 }

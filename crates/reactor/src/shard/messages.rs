@@ -23,6 +23,7 @@ pub(super) fn received<H: Handler>(
     local: &mut Local<H::State>,
     handler: &mut H,
     inbound: &mut [Inbound],
+    inflater: &mut Inflater,
     key: Key,
     bytes: &mut [u8],
 ) {
@@ -36,10 +37,12 @@ pub(super) fn received<H: Handler>(
     match &mut inbound[key.index()] {
         waiting @ Inbound::Request { .. } => request(local, handler, waiting, key, &mut bytes),
         waiting @ Inbound::Outgoing(_) => answered(local, handler, waiting, key, &mut bytes),
-        Inbound::Vacant | Inbound::Open(_) | Inbound::Discard => {}
+        Inbound::Vacant | Inbound::Open { .. } | Inbound::Discard => {}
     }
-    if let Inbound::Open(_) = &inbound[key.index()] {
-        messages(local, handler, inbound, key, &mut bytes);
+    if let Inbound::Open { .. } = &inbound[key.index()] {
+        local.deflaters.dedicated_bytes -= inbound[key.index()].memory();
+        messages(local, handler, inbound, inflater, key, &mut bytes);
+        local.deflaters.dedicated_bytes += inbound[key.index()].memory();
     }
 }
 
@@ -48,16 +51,17 @@ fn messages<H: Handler>(
     local: &mut Local<H::State>,
     handler: &mut H,
     inbound: &mut [Inbound],
+    shared: &mut Inflater,
     key: Key,
     bytes: &mut &mut [u8],
 ) {
     close_if_asked(local, handler, inbound, key);
-    let mut inflater = Inflater::new(false);
-    while let Inbound::Open(connection) = &mut inbound[key.index()] {
+    while let Inbound::Open { connection, inflater } = &mut inbound[key.index()] {
         let protocol = local.limits.protocol;
         let mut event = None;
         local.control_masked(key, |mask, out| {
-            event = connection.receive(bytes, &protocol, &mut inflater, mask, out);
+            let inflater = inflater.as_deref_mut().unwrap_or(shared);
+            event = connection.receive(bytes, &protocol, inflater, mask, out);
         });
         match event {
             None => {

@@ -9,13 +9,14 @@
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use tickwire_protocol::{Connection, Refusal, Request, RequestReader, Role};
+use tickwire_protocol::{Connection, DeflateParams, Refusal, Request, RequestReader};
 use tracing::error;
 
 use super::closing::{abandon, finish};
 use super::messages::{call, discard};
 use crate::admission::{Network, Place, Taken};
 use crate::connection::{Inbound, Link, Stage};
+use crate::deflate::Direction;
 use crate::handler::{Accept, Answer, Handler, Response};
 use crate::io::Key;
 use crate::limits::Limits;
@@ -104,7 +105,7 @@ pub(super) fn request<H: Handler>(
         Ok(None) => {}
         Ok(Some(request)) => {
             *inbound = answer(local, handler, key, &request, *peer);
-            if matches!(inbound, Inbound::Open(_)) {
+            if matches!(inbound, Inbound::Open { .. }) {
                 local.counters.upgraded += 1;
                 local.links[key.index()].stage = Stage::Open;
                 local.set_deadline(key, local.limits.ping_after);
@@ -144,9 +145,9 @@ fn answer<H: Handler>(
             Inbound::Discard
         }
         Answer::Upgrade(accept) => match upgrade(local, key, request, &accept) {
-            Ok(()) => {
+            Ok(agreed) => {
                 local.links[key.index()].state = Some(accept.state);
-                Inbound::Open(Connection::new(Role::Server))
+                opened(local, key, agreed.as_ref())
             }
             Err(refusal) => {
                 refuse(local, key, &refusal);
@@ -162,15 +163,39 @@ fn upgrade<S>(
     key: Key,
     request: &Request<'_>,
     accept: &Accept<S>,
-) -> Result<(), Refusal> {
+) -> Result<Option<DeflateParams>, Refusal> {
     let upgrade = tickwire_protocol::upgrade(request)?;
+    let dedicated = local.counters.deflate_dedicated_now;
+    let agreed = local.hub.deflate.and_then(|deflate| upgrade.deflate(&deflate.policy(dedicated)));
     let headers = borrowed(&accept.headers);
     let mut accepted = Ok(());
-    local.send(key, |out| accepted = upgrade.accept_with(accept.protocol, None, &headers, out));
-    accepted.map_err(|error| {
+    local.send(key, |out| {
+        accepted = upgrade.accept_with(accept.protocol, agreed.as_ref(), &headers, out);
+    });
+    accepted.map(|()| agreed).map_err(|error| {
         error!(%error, "the handler's answer to an upgrade cannot be sent");
         Refusal::new(500, "the server could not answer this")
     })
+}
+
+/// An open connection, with what it needs for what it has agreed on of compression.
+pub(super) fn opened<S>(local: &mut Local<S>, key: Key, agreed: Option<&DeflateParams>) -> Inbound {
+    let link = &mut local.links[key.index()];
+    let role = link.role;
+    let Some(params) = agreed else {
+        return Inbound::Open { connection: Connection::new(role), inflater: None };
+    };
+    let (compress, inflate) = Direction::of(role, params);
+    if compress.keeps_context {
+        link.deflater = Some(local.deflaters.dedicated(compress));
+    } else {
+        link.coding = compress.coding();
+        link.audience = local.fanouts.audience(link.coding);
+    }
+    let inflater = inflate.keeps_context.then(|| Box::new(params.inflater(role)));
+    link.dedicated = compress.keeps_context || inflate.keeps_context;
+    local.counters.deflate_dedicated_now += u64::from(link.dedicated);
+    Inbound::Open { connection: Connection::with_deflate(role), inflater }
 }
 
 fn http<S>(local: &mut Local<S>, key: Key, request: &Request<'_>, answer: &Response) {

@@ -14,6 +14,7 @@ mod application;
 mod client;
 mod closing;
 mod deadlines;
+mod deflate;
 mod handshake;
 mod lifecycle;
 mod messages;

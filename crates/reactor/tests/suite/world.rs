@@ -11,7 +11,7 @@ pub(crate) mod simulated;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use tickwire_reactor::{Config, Counters, Limits, Publisher};
+use tickwire_reactor::{Config, Counters, Deflate, Limits, Publisher};
 
 use crate::application::Journal;
 
@@ -28,11 +28,12 @@ pub(crate) struct Setup {
     pub(crate) limits: Limits,
     /// In their form for command lines.
     pub(crate) origins: &'static str,
+    pub(crate) deflate: Option<Deflate>,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { shards: 1, limits: Limits::default(), origins: "any" }
+        Self { shards: 1, limits: Limits::default(), origins: "any", deflate: None }
     }
 }
 
@@ -54,6 +55,7 @@ impl Setup {
         config.shards = self.shards;
         config.limits = self.limits;
         config.origins = self.origins.parse().expect("origins");
+        config.deflate = self.deflate;
         config
     }
 }

@@ -1,0 +1,128 @@
+//! A shard's publications, once for each coding in which connections take them.
+//!
+//! Stands between the mailbox and the flush. Connections that take publications plain, and those
+//! that agreed on permessage-deflate with the same window, are separate audiences: each has a
+//! [`Fanout`] of its own, with the bytes as they go to it. So whatever the fan-out does with runs
+//! and cursors knows nothing of compression, and a shard without compression has one of them.
+//!
+//! Invariant: a connection is in one audience for life, so it sees publications in one order.
+
+use std::ops::{Index, IndexMut};
+
+use tickwire_fanout::{Fanout, FanoutLimits, Slot, TopicKey};
+
+use crate::deflate::{Coding, Deflaters};
+use crate::frame::Frame;
+
+/// The audiences of a shard; the one without compression is first and always there.
+#[derive(Debug)]
+pub(crate) struct Fanouts {
+    audiences: Vec<(Coding, Fanout)>,
+    limits: FanoutLimits,
+}
+
+/// Which audience a connection belongs to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Audience(u8);
+
+impl Audience {
+    /// Those who take publications uncompressed.
+    pub(crate) const PLAIN: Self = Self(0);
+}
+
+impl Fanouts {
+    pub(crate) fn new(limits: FanoutLimits) -> Self {
+        Self { audiences: vec![(Coding::PLAIN, Fanout::new(limits))], limits }
+    }
+
+    /// The audience of those who take `coding`, made when it is asked for the first time.
+    pub(crate) fn audience(&mut self, coding: Coding) -> Audience {
+        let known = self.audiences.iter().position(|audience| audience.0 == coding);
+        let index = known.unwrap_or_else(|| {
+            self.audiences.push((coding, Fanout::new(self.limits)));
+            self.audiences.len() - 1
+        });
+        Audience(u8::try_from(index).expect("there are eight codings"))
+    }
+
+    /// All audiences.
+    pub(crate) fn audiences(&self) -> impl Iterator<Item = Audience> + use<> {
+        (0..).map(Audience).take(self.audiences.len())
+    }
+
+    /// Gives a publication to every audience that has a subscriber, in its coding; false if none has.
+    pub(crate) fn publish(
+        &mut self,
+        topic: TopicKey,
+        seq: u64,
+        frame: &Frame,
+        exclude: Option<(Audience, Slot)>,
+        deflaters: &mut Deflaters,
+    ) -> bool {
+        let mut anybody = false;
+        for (audience, (coding, fanout)) in (0..).map(Audience).zip(&mut self.audiences) {
+            // Compressing is what costs, so it is not done for nobody. A fan-out without subscribers
+            // must still hear the number: it is what a later subscriber is compared with.
+            let is_plain = audience == Audience::PLAIN || fanout.subscribers(topic) == 0;
+            let bytes = if is_plain { frame } else { frame.coded(*coding, deflaters) };
+            let exclude = exclude.filter(|it| it.0 == audience).map(|it| it.1);
+            anybody |= fanout.publish(topic, seq, bytes, exclude);
+        }
+        anybody
+    }
+
+    /// Ends all subscriptions of a connection; calls `last` with each topic that nobody holds now.
+    pub(crate) fn remove(
+        &mut self,
+        audience: Audience,
+        slot: Slot,
+        mut last: impl FnMut(TopicKey),
+    ) {
+        // All but one audience cannot have become any emptier, and they are few.
+        let (before, rest) = self.audiences.split_at_mut(usize::from(audience.0));
+        let Some(((_, fanout), after)) = rest.split_first_mut() else { return };
+        fanout.remove(slot, |topic| {
+            if before.iter().chain(&*after).all(|(_, other)| other.subscribers(topic) == 0) {
+                last(topic);
+            }
+        });
+    }
+
+    /// Whether nobody holds a topic.
+    pub(crate) fn is_deserted(&self, topic: TopicKey) -> bool {
+        self.audiences.iter().all(|(_, fanout)| fanout.subscribers(topic) == 0)
+    }
+
+    /// How many connections lag.
+    pub(crate) fn lagging(&self) -> usize {
+        self.audiences.iter().map(|(_, fanout)| fanout.lagging().len()).sum()
+    }
+
+    /// The connections that are more than `behind` publications behind.
+    pub(crate) fn further_behind_than(&self, behind: u64) -> Vec<Slot> {
+        let fanouts = self.audiences.iter().map(|(_, fanout)| fanout);
+        let lagging = fanouts.flat_map(|fanout| fanout.lagging().map(move |slot| (fanout, slot)));
+        let late = lagging.filter(|(fanout, slot)| fanout.lag_of(*slot) > behind);
+        late.map(|(_, slot)| slot).collect()
+    }
+
+    /// How many publications are kept for connections that lag, in the audience that keeps most.
+    pub(crate) fn retained(&self) -> u64 {
+        let retained = |(_, fanout): &(Coding, Fanout)| fanout.head() - fanout.delivered();
+        self.audiences.iter().map(retained).max().unwrap_or(0)
+    }
+}
+
+impl Index<Audience> for Fanouts {
+    type Output = Fanout;
+
+    fn index(&self, audience: Audience) -> &Fanout {
+        &self.audiences[usize::from(audience.0)].1
+    }
+}
+
+impl IndexMut<Audience> for Fanouts {
+    fn index_mut(&mut self, audience: Audience) -> &mut Fanout {
+        &mut self.audiences[usize::from(audience.0)].1
+    }
+}
