@@ -15,7 +15,7 @@ use tickwire_protocol::{DeflateParams, DeflatePolicy, Deflater, Kind, Role, enco
 /// Compression of messages, offered to every client that asks for it (permessage-deflate, RFC 7692).
 ///
 /// Start from [`Deflate::shared`] or [`Deflate::dedicated`] and change what the application needs.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Deflate {
     /// From 1, fast, to 9, small; 0 stores.
@@ -49,6 +49,28 @@ impl Deflate {
     #[must_use]
     pub const fn dedicated(connections_max: usize) -> Self {
         Self { dedicated_max: connections_max, ..Self::shared() }
+    }
+
+    /// Reads the form for command lines: `off`, `shared`, `dedicated` (for up to 1,000 connections
+    /// of each shard) or `dedicated:N`.
+    ///
+    /// ```
+    /// use tickwire_reactor::Deflate;
+    ///
+    /// assert!(Deflate::parse("off").is_ok_and(|off| off.is_none()));
+    /// assert_eq!(Deflate::parse("dedicated:5").map(|it| it.map(|it| it.dedicated_max)), Ok(Some(5)));
+    /// ```
+    ///
+    /// # Errors
+    /// What may be chosen, if `choice` is something else.
+    pub fn parse(choice: &str) -> Result<Option<Self>, String> {
+        let (mode, connections) = choice.split_once(':').unwrap_or((choice, "1000"));
+        match (mode, connections.parse()) {
+            ("off", _) if mode == choice => Ok(None),
+            ("shared", _) if mode == choice => Ok(Some(Self::shared())),
+            ("dedicated", Ok(connections_max)) => Ok(Some(Self::dedicated(connections_max))),
+            _ => Err("choose off, shared, dedicated or dedicated:N".to_owned()),
+        }
     }
 
     /// What a connection may be given when `dedicated` have theirs already.

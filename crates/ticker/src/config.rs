@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use tickwire::{BackendChoice, Config};
+use tickwire::{BackendChoice, Config, Deflate};
 
 use crate::player::{Pace, Speed};
 use crate::session::Rules;
@@ -37,6 +37,9 @@ enum Command {
     /// Serve the ticker (what `tickwire` does without a subcommand)
     Serve(Serve),
 }
+
+/// A name of its own, because an `Option` among the options would be one that may be left out.
+type Compression = Option<Deflate>;
 
 /// Options of `tickwire serve`.
 #[derive(Clone, Debug, Args)]
@@ -78,6 +81,11 @@ pub struct Serve {
     #[arg(long, value_name = "MS", default_value_t = 1000,
           value_parser = clap::value_parser!(u64).range(100..=60_000))]
     heartbeat: u64,
+
+    /// Compression for clients that offer it, as browsers do: off, shared (one compressor for all),
+    /// dedicated or dedicated:N (one for each of up to N connections of an event loop)
+    #[arg(long, value_name = "MODE", default_value = "off", value_parser = Deflate::parse)]
+    deflate: Compression,
 }
 
 /// Where market events come from.
@@ -141,6 +149,7 @@ impl From<Serve> for Settings {
         let mut settings = Self::new(serve.listen);
         settings.engine.shards = serve.shards;
         settings.engine.backend = serve.backend;
+        settings.engine.deflate = serve.deflate;
         settings.feed = serve.feed;
         settings.seed = serve.seed;
         let Serve { speed, repeat, hold_for, .. } = serve;
@@ -180,11 +189,13 @@ mod tests {
             assert_eq!(settings.engine.limits.protocol.message_bytes_max, 65_536);
         }
         let options = ["--listen", "[::1]:0", "--speed", "max", "--loop", "--hold-for", "7"];
+        let options = [&options[..], &["--deflate", "dedicated:9"]].concat();
         for command in [&[][..], &["serve"]] {
             let settings = settings(&[command, &options].concat()).unwrap();
             assert_eq!(settings.engine.listen, "[::1]:0".parse().unwrap());
             let Pace { speed, repeat, hold_for, .. } = settings.pace;
             assert_eq!((speed, repeat, hold_for), (Speed::Max, true, 7));
+            assert_eq!(settings.engine.deflate, Some(Deflate::dedicated(9)));
         }
     }
 
@@ -207,6 +218,8 @@ mod tests {
             &["--heartbeat", "10"],
             &["--backend", "kqueue"],
             &["--feed", "tape"],
+            &["--deflate", "brotli"],
+            &["--deflate", "shared:5"],
             &["serve", "now"],
         ] {
             assert!(settings(bad).is_err(), "{bad:?}");

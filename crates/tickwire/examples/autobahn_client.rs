@@ -6,13 +6,15 @@
 #![expect(clippy::print_stdout, reason = "it says how far it is")]
 
 use std::error::Error;
-use std::str::FromStr;
 use std::sync::mpsc::{Sender, channel};
 
 use clap::Parser;
 use tickwire::{
-    Client, Config, Connector, Context, Destination, Ended, Handler, Message, Unconnected,
+    Client, Config, Connector, Context, Deflate, Destination, Ended, Handler, Message, Unconnected,
 };
+
+/// A name of its own, because an `Option` among the options would be one that may be left out.
+type Compression = Option<Deflate>;
 
 /// Runs the cases of an Autobahn fuzzing server.
 #[derive(Parser)]
@@ -23,28 +25,12 @@ struct Arguments {
     /// The name that the report is filed under.
     #[arg(long, default_value = "tickwire")]
     agent: String,
-    /// Compression to offer. This version has none.
-    #[arg(long, default_value = "off")]
-    deflate: Deflate,
+    /// Compression to offer: off, shared, dedicated or dedicated:N.
+    #[arg(long, default_value = "off", value_parser = Deflate::parse)]
+    deflate: Compression,
     /// The longest message to accept, in bytes; the largest of the suite has 16 MiB.
     #[arg(long, default_value_t = 17_000_000)]
     max_message: u64,
-}
-
-#[derive(Clone, Copy)]
-enum Deflate {
-    Off,
-}
-
-impl FromStr for Deflate {
-    type Err = String;
-
-    fn from_str(mode: &str) -> Result<Self, String> {
-        match mode {
-            "off" => Ok(Self::Off),
-            other => Err(format!("unknown compression {other:?}: choose off")),
-        }
-    }
 }
 
 /// What a connection is for.
@@ -123,9 +109,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let server = Destination::resolve(&arguments.url)?;
     let mut config = Config::default();
     config.limits.protocol.message_bytes_max = arguments.max_message;
-    match arguments.deflate {
-        Deflate::Off => {}
-    }
+    config.deflate = arguments.deflate;
     let (done, result) = channel();
     let client = Client::start(&config, move |_shard| Runner {
         server: server.clone(),

@@ -9,8 +9,11 @@ use std::net::SocketAddr;
 
 use clap::Parser;
 use tickwire::{
-    Answer, BackendChoice, Config, Context, Handler, Message, Request, Response, Server,
+    Answer, BackendChoice, Config, Context, Deflate, Handler, Message, Request, Response, Server,
 };
+
+/// A name of its own, because an `Option` among the options would be one that may be left out.
+type Compression = Option<Deflate>;
 
 /// Echoes every WebSocket message to its sender.
 #[derive(Parser)]
@@ -27,6 +30,10 @@ struct Arguments {
     /// The longest message to accept, in bytes.
     #[arg(long, default_value_t = 1024 * 1024)]
     max_message: u64,
+    /// Compression to agree on: off, shared (one compressor for all), dedicated or dedicated:N (one
+    /// for each of up to N connections of an event loop).
+    #[arg(long, default_value = "off", value_parser = Deflate::parse)]
+    deflate: Compression,
     /// A subprotocol that is known; may be given several times, the most preferred first.
     #[arg(long = "protocol")]
     protocols: Vec<String>,
@@ -61,6 +68,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     config.shards = arguments.shards;
     config.backend = arguments.backend;
     config.limits.protocol.message_bytes_max = arguments.max_message;
+    config.deflate = arguments.deflate;
     // Subprotocols live as long as the program.
     let protocols: Vec<&'static str> =
         arguments.protocols.into_iter().map(|name| &*name.leak()).collect();

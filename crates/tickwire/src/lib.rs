@@ -53,6 +53,7 @@
 //! - [`Publisher`]: topics, publishing from any thread, waiting for slow subscribers.
 //! - [`Destination`], [`Connector`] and [`Client`]: connections to other servers, from a handler and
 //!   from a program that does nothing else.
+//! - [`Deflate`]: compression, for all connections together or for some of their own.
 //! - [`Config`] and [`Limits`]: every maximum, its default, its reason and what happens there.
 //! - [`sim`]: the same engine in a simulated world, for tests of handlers that can be repeated.
 //! - [`frame`], [`protocol`]: the parts below, of use without the engine.
@@ -68,9 +69,9 @@ pub use tickwire_protocol::{
 pub use tickwire_reactor::io::sim;
 pub use tickwire_reactor::{
     Accept, Answer, BackendChoice, Batch, Bound, Client, Config, ConnectError, ConnectionId,
-    Connector, Context, Counters, Destination, DestinationError, Ended, Frame, Full, Handle,
-    Handler, Lagged, Limits, Metrics, NotAnOrigin, NotDelivered, Origins, Publisher, Response,
-    Retained, Server, ShardFailed, ShardStart, StartError, Timestamp, Topic, Unconnected,
+    Connector, Context, Counters, Deflate, Destination, DestinationError, Ended, Frame, Full,
+    Handle, Handler, Lagged, Limits, Metrics, NotAnOrigin, NotDelivered, Origins, Publisher,
+    Response, Retained, Server, ShardFailed, ShardStart, StartError, Timestamp, Topic, Unconnected,
 };
 pub use {tickwire_frame as frame, tickwire_protocol as protocol};
 

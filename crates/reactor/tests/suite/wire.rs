@@ -13,8 +13,6 @@ pub(crate) const BINARY: u8 = 0x82;
 pub(crate) const CLOSE: u8 = 0x88;
 pub(crate) const PING: u8 = 0x89;
 pub(crate) const PONG: u8 = 0x8a;
-/// Marks a compressed message (RFC 7692 section 6).
-pub(crate) const RSV1: u8 = 0x40;
 /// Fragments: all but the last without FIN, all but the first without an opcode (section 5.4).
 pub(crate) const TEXT_BEGINS: u8 = 0x01;
 pub(crate) const BINARY_BEGINS: u8 = 0x02;
