@@ -118,15 +118,15 @@ impl Drop for TellCase<'_> {
 const PLAYED_AT_A_TIME: usize = 128;
 
 /// Plays all cases with all their cuts. `ready` makes a connection of a new peer what the case
-/// needs; `look` compares what the peer sees with what is due, to the end of the stream. Gives how
-/// often a case was played.
-fn play<P: Share, Due>(
+/// needs; `look` compares what the peer sees with what is due, to the end of the stream. Gives the
+/// case of each play.
+fn play<'a, P: Share, Due>(
     place: &P,
     session: &mut Session<P::World>,
-    cases: &[Case<Due>],
+    cases: &'a [Case<Due>],
     mut ready: impl FnMut(&mut Session<P::World>, &[Peer]),
     mut look: impl FnMut(&mut Session<P::World>, Peer, &Case<Due>),
-) -> u64 {
+) -> Vec<&'a Case<Due>> {
     let cuts = cases
         .iter()
         .flat_map(|case| Cut::all(case.sent.len()).into_iter().map(move |cut| (case, cut)));
@@ -146,7 +146,7 @@ fn play<P: Share, Due>(
             session.world.reset(play.peer);
         }
     }
-    all.len() as u64
+    all.into_iter().map(|(case, _)| case).collect()
 }
 
 /// Sends the pieces of all plays, each when the server has taken those before it.

@@ -37,7 +37,8 @@ in_each_world!(
     text_may_be_cut_within_a_character,
     binary_messages_are_any_bytes,
     examples_of_section_5_7_are_what_they_say,
-    pings_before_a_violation_are_answered_and_nothing_behind_it,
+    all_before_a_violation_is_answered_and_nothing_behind_it,
+    all_before_a_close_is_answered_before_it,
     messages_are_limited_at_the_header_and_over_their_fragments,
 );
 
@@ -53,6 +54,8 @@ pub(super) struct Due {
 enum End {
     /// None: it closes with 1000 and is answered so.
     Open,
+    /// It has closed with this code, and is answered with it.
+    Closes(u16),
     /// A Close of the server with this code and a reason.
     Fails(u16),
 }
@@ -78,6 +81,20 @@ fn frame(first: u8, payload: &[u8]) -> Frame {
 }
 
 impl Case<Due> {
+    /// The messages that are due as well.
+    fn echoes(mut self, messages: &[(u8, &[u8])]) -> Self {
+        self.due.messages =
+            messages.iter().map(|&(first, payload)| frame(first, payload)).collect();
+        self
+    }
+
+    /// It ends with the peer's Close.
+    fn closes(mut self, code: u16) -> Self {
+        self.sent.extend(wire::close(code, "bye"));
+        self.due.end = End::Closes(code);
+        self
+    }
+
     /// The Pongs that are due as well.
     fn answers(mut self, pongs: &[&[u8]]) -> Self {
         self.due.control = pongs.iter().map(|payload| frame(PONG, payload)).collect();
@@ -101,13 +118,14 @@ pub(super) fn check_after<P: Share>(
     cases: impl IntoIterator<Item = Case<Due>>,
 ) {
     let mut session = Session::start(place, setup);
-    let (failing, going_on): (Vec<_>, Vec<_>) =
-        cases.into_iter().partition(|case| case.due.end != End::Open);
+    let (failing, closing): (Vec<_>, Vec<_>) =
+        cases.into_iter().partition(|case| matches!(case.due.end, End::Fails(_)));
     let failed = play(place, &mut session, &failing, &mut upgrade, look);
-    session.counted("messages", 0, |counters| counters.received_messages);
-    let closed = play(place, &mut session, &going_on, &mut upgrade, look);
-    session.counted("failures", failed, |counters| counters.failed);
-    session.counted("closes", closed, |counters| counters.closed);
+    let closed = play(place, &mut session, &closing, &mut upgrade, look);
+    let messages = failed.iter().chain(&closed).map(|case| case.due.messages.len() as u64).sum();
+    session.counted("messages", messages, |counters| counters.received_messages);
+    session.counted("failures", failed.len() as u64, |counters| counters.failed);
+    session.counted("closes", closed.len() as u64, |counters| counters.closed);
 }
 
 /// Opens a WebSocket for each peer.
@@ -136,6 +154,11 @@ fn look<W: World>(session: &mut Session<W>, peer: Peer, case: &Case<Due>) {
                 take(session);
             }
             session.part(peer);
+        }
+        End::Closes(code) => {
+            while !take(session) {}
+            session.ended(peer);
+            assert_eq!(control.pop(), Some(frame(CLOSE, &code.to_be_bytes())));
         }
         End::Fails(code) => {
             while !take(session) {}
@@ -647,17 +670,43 @@ fn examples_of_section_5_7_are_what_they_say(place: &impl Share) {
     );
 }
 
-/// Section 7.1.7.
-fn pings_before_a_violation_are_answered_and_nothing_behind_it(place: &impl Share) {
-    let pings = [wire::frame(PING, b"one"), wire::frame(PING, b"two")].concat();
+/// Section 7.1.7: what was said before a Close leaves before it, as long as the peer takes it.
+fn all_before_a_violation_is_answered_and_nothing_behind_it(place: &impl Share) {
+    let before = [
+        wire::frame(PING, b"one"),
+        wire::text("Hello"),
+        wire::frame(PING, b"two"),
+        wire::frame(BINARY, &[0xff; 300]),
+    ]
+    .concat();
     for (bytes, code) in [
         (b"\x81\0".to_vec(), 1002),
         (wire::frame(TEXT, b"\xff"), 1007),
         (wire::header(BINARY, 1 << 40), 1009),
     ] {
-        let cases = fails("behind two Pings", &[pings.clone(), bytes], code);
-        check(place, cases.map(|case| case.answers(&[b"one", b"two"])));
+        let cases = fails(&format!("one of {code}"), &[before.clone(), bytes], code);
+        check(
+            place,
+            cases.map(|case| {
+                case.answers(&[b"one", b"two"]).echoes(&[(TEXT, b"Hello"), (BINARY, &[0xff; 300])])
+            }),
+        );
     }
+}
+
+/// Section 5.5.1: the peer's Close is its last word, and so is the answer.
+fn all_before_a_close_is_answered_before_it(place: &impl Share) {
+    let messages =
+        [wire::text("Hello"), wire::frame(PING, b"ping"), wire::frame(BINARY, &[7; 300])];
+    let due: [(u8, &[u8]); 2] = [(TEXT, b"Hello"), (BINARY, &[7; 300])];
+    let amid = [wire::text("Hello"), wire::frame(TEXT_BEGINS, b"never to be ended")];
+    check(
+        place,
+        [
+            goes_on("messages and a Ping", &messages, &due).answers(&[b"ping"]).closes(1000),
+            goes_on("a message and a half", &amid, &due[..1]).closes(4999),
+        ],
+    );
 }
 
 /// Section 10.4: a limit of a thousand bytes, so that cuts are cheap.

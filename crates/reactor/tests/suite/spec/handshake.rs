@@ -95,6 +95,7 @@ pub(super) fn check_with(place: &impl Share, setup: Setup, requests: Vec<Request
         opening.into_iter().map(|it| it.followed_by(&wire::text("early"))).collect();
     let opened = play(place, &mut session, &opening, nothing_more, look);
     let refused = play(place, &mut session, &refused, nothing_more, look);
+    let (opened, refused) = (opened.len() as u64, refused.len() as u64);
     session.counted("upgrades", opened, |counters| counters.upgraded);
     session.counted("refusals", refused, |counters| counters.refused + counters.answered);
     session.counted("messages", opened, |counters| counters.received_messages);
