@@ -207,6 +207,49 @@ fn data_that_is_no_deflate_is_refused_with_1007() {
     }
 }
 
+/// A message cut so that the four bytes added to it end its last block, with `left` bits to spare:
+/// sixteen zeros are sixteen letters, and ones are the end of the block.
+fn cut_before_the_end_of_a_block(left: usize) -> Vec<u8> {
+    let longest = 16 - left;
+    let mut bits = Vec::new();
+    let mut push = |value: usize, count: usize| {
+        bits.extend((0..count).map(|place| value >> place & 1));
+    };
+    // Dynamic tables (RFC 1951 section 3.2.7): 257 symbols, one distance, 19 lengths of lengths:
+    // of 16, 17 and 18, which are not used, and four bits for every other.
+    push(0b100, 3);
+    push(0, 5);
+    push(0, 5);
+    push(15, 4);
+    (0..19).for_each(|place| push(if place < 3 { 0 } else { 4 }, 3));
+    for symbol in 0..258 {
+        let len = match symbol {
+            97..112 if symbol - 96 <= longest => symbol - 96,
+            256 => longest,
+            _ => 0,
+        };
+        // Codes are written from their top bit.
+        (0..4).rev().for_each(|place| push(len >> place, 1));
+    }
+    let byte = |bits: &[usize]| {
+        let bits = bits.iter().enumerate();
+        u8::try_from(bits.map(|(place, bit)| bit << place).sum::<usize>()).expect("eight bits")
+    };
+    bits.chunks(8).map(byte).collect()
+}
+
+#[test]
+fn a_block_that_ends_within_the_last_byte_of_the_tail_is_refused() {
+    for left in 1..16 {
+        let packed = cut_before_the_end_of_a_block(left);
+        assert_eq!(Messages::default().next(&packed, 1000), Err(Wrong::Invalid), "{left} bits");
+        for context in [false, true] {
+            let seen = see(context, &[(0xc2, &packed)], &Limits::default());
+            assert_eq!(seen, [Seen::Failed(1007)], "{left} bits are left");
+        }
+    }
+}
+
 /// RFC 6455 section 8.1, of what was compressed.
 #[test]
 fn compressed_text_must_be_utf_8() {
