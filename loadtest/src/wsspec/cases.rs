@@ -109,8 +109,14 @@ impl Violation {
 fn fails(trial: &Trial<'_>, bytes: &[u8], bytewise: bool) -> Outcome {
     let mut peer = trial.open()?;
     peer.send_cut(bytes, bytewise);
-    peer.send(&wire::text("behind the violation"));
+    peer.send(&behind());
     not_echoed(bytes, &peer.expect_failure()?)
+}
+
+/// What must not be processed behind a violation: whatever the server took it for, it would answer
+/// one of these.
+pub(crate) fn behind() -> Vec<u8> {
+    [wire::ping("behind the violation"), wire::text("behind the violation")].concat()
 }
 
 /// A Close that is itself the violation must not be answered as if it were right.

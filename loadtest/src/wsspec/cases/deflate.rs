@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use crate::case::{Case, Level, Need, Outcome, miss, skip};
-use crate::cases::{close_words, expect_code, not_echoed};
+use crate::cases::{behind, close_words, expect_code, not_echoed};
 use crate::compress::{self, Token};
 use crate::peer::{Peer, Trial, binary, pong, text};
 use crate::reader::Event;
@@ -228,7 +228,7 @@ fn fails(
             let mut peer = trial.open_deflate(PLAIN)?;
             peer.send_cut(&bytes, bytewise);
             if !why {
-                peer.send(&wire::text("behind the violation"));
+                peer.send(&behind());
             }
             let failure = peer.expect_failure()?;
             if why { expect_code(&failure.close, codes) } else { not_echoed(&bytes, &failure) }

@@ -116,7 +116,10 @@ fn head_linear() -> Case {
             peer.send(&trial.subject.request().open_bytes());
             peer.send(b"X-Long: ");
             let is_taken = peer.pour(&b"x".repeat(size)) && peer.pour(b"\r\n\r\n");
-            peer.answer_within(trial.subject.patience)?;
+            let answer = peer.answer_within(trial.subject.patience)?;
+            if answer.is_none() && !peer.is_ended() {
+                return miss("an answer", "nothing, in the time allowed");
+            }
             Ok(is_taken)
         })
     })
