@@ -4,6 +4,7 @@
 //! its descriptor back. That the server ended its own half of the stream is not enough.
 
 use std::io::{ErrorKind, Read, Write};
+use std::iter;
 use std::net::SocketAddr;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -120,33 +121,40 @@ impl Attacker {
     }
 }
 
-/// Connects all and drips until all are cut.
+/// Connects all, some at a time, and drips until all are cut.
 fn run(server: SocketAddr, phases: &[(Phase, usize)], pause: Duration) -> Vec<Attacker> {
     let mut poll = Poll::new().expect("epoll");
     let mut events = Events::with_capacity(1024);
-    let mut attackers = Vec::new();
-    for (phase, count) in phases {
-        attackers.extend((0..*count).map(|_| Attacker::connect(server, phase)));
-    }
-    for (index, attacker) in attackers.iter_mut().enumerate() {
-        let registered =
-            poll.registry().register(&mut attacker.stream, Token(index), Interest::READABLE);
-        registered.expect("epoll takes it");
-    }
+    let count = phases.iter().map(|(_, count)| count).sum();
+    let mut waiting = phases.iter().flat_map(|(phase, count)| iter::repeat_n(phase, *count));
+    let mut attackers: Vec<Attacker> = Vec::with_capacity(count);
     let longest = phases.iter().map(|(phase, _)| phase.deadline).max().unwrap_or_default();
     let patience = Timestamp::read().after(2 * longest + PATIENCE);
     let mut next = Timestamp::read().after(pause);
-    while attackers.iter().any(|attacker| attacker.cut.is_none()) {
+    while attackers.len() < count || attackers.iter().any(|attacker| attacker.cut.is_none()) {
+        for phase in waiting.by_ref().take(CONNECTS_AT_ONCE) {
+            let mut attacker = Attacker::connect(server, phase);
+            let token = Token(attackers.len());
+            let registered =
+                poll.registry().register(&mut attacker.stream, token, Interest::READABLE);
+            registered.expect("epoll takes it");
+            attackers.push(attacker);
+        }
         let now = Timestamp::read();
         assert!(now < patience, "some are never cut");
         if now >= next {
             attackers.iter_mut().for_each(Attacker::drip);
-            next = next.max(now).after(pause);
+            next = now.after(pause);
         }
-        poll.poll(&mut events, Some(next.since(now))).expect("epoll waits");
+        let all = attackers.len() == count;
+        let timeout = if all { next.since(now) } else { Duration::ZERO };
+        poll.poll(&mut events, Some(timeout)).expect("epoll waits");
         for event in &events {
             attackers[event.token().0].read();
         }
     }
     attackers
 }
+
+/// Between two looks at those that are connected already.
+const CONNECTS_AT_ONCE: usize = 100;

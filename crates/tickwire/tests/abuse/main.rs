@@ -13,6 +13,7 @@
 
 mod application;
 mod declared;
+mod deflate;
 mod drip;
 mod ends;
 mod fragments;

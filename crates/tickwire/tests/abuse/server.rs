@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 use socket2::{Domain, Socket, Type};
-use tickwire::{Config, Origins, Server as Engine, ShardStart};
+use tickwire::{Config, Deflate, Origins, Server as Engine, ShardStart};
 
 use crate::application::Application;
 use crate::memory::Memory;
@@ -155,6 +155,8 @@ fn config(setup: &str) -> Config {
         let count = || usize::try_from(value).expect("64 bits");
         match name {
             "close_ms" => limits.close_timeout = milliseconds,
+            "deflate_dedicated" => config.deflate = Some(Deflate::dedicated(count())),
+            "deflate_shared" => config.deflate = Some(Deflate::shared()),
             "handshake_ms" => limits.handshake_timeout = milliseconds,
             "log_bytes" => limits.log_bytes_max = count(),
             "message_bytes" => limits.protocol.message_bytes_max = value,

@@ -5,6 +5,8 @@
 /// FIN and the opcode: the first byte of a frame (section 5.2).
 pub(crate) const TEXT: u8 = 0x81;
 pub(crate) const BINARY: u8 = 0x82;
+/// With compression agreed on: the message is compressed (RFC 7692 section 6).
+pub(crate) const RSV1: u8 = 0x40;
 /// A message whose other fragments are still to come (section 5.4).
 pub(crate) const BINARY_BEGINS: u8 = 0x02;
 pub(crate) const GOES_ON: u8 = 0x00;
