@@ -117,14 +117,13 @@ impl Server {
         kill_process(Pid::from_child(&self.process), signal).expect("the server still runs");
     }
 
-    /// Lets it shut down.
+    /// Ends its input, so that it shuts down.
     pub(crate) fn shut_down(&mut self) {
         drop(self.input.take());
     }
 
-    /// Ends its input, and gives its exit code.
-    fn end(mut self) -> Option<i32> {
-        self.shut_down();
+    /// Waits for its end.
+    fn exit_code(mut self) -> Option<i32> {
         self.process.wait().expect("it was started here").code()
     }
 }
@@ -187,10 +186,12 @@ fn it_serves_until_its_input_ends() {
     if let Ok(setup) = env::var(SETUP) {
         return serve(&setup);
     }
-    let server = Server::start(&[]);
+    let mut server = Server::start(&[]);
     let mut peer = server.open("/");
     peer.send(&wire::text("word"));
     assert_eq!(peer.frame(), wire::Frame::new(wire::TEXT, b"word"));
-    assert_eq!(server.end(), Some(0));
-    assert_eq!(peer.frame().close_code(), Some(1001), "the server was shut down");
+    server.shut_down();
+    assert_eq!(peer.frame().close_code(), Some(1001));
+    drop(peer);
+    assert_eq!(server.exit_code(), Some(0));
 }

@@ -58,10 +58,12 @@ fn a_close_is_answered_with_its_code_and_nothing_else() {
 
 #[test]
 fn a_close_with_a_short_reason_ends_with_it() {
-    let server = Server::start(&[("close_ms", 200)]);
+    let server = Server::start(&[]);
     let _filler = fill(&server);
-    for _ in 0..20 {
-        assert_eq!(server.open("/close-in/open").rest(), wire::server_close(4000, REASON));
+    for _ in 0..100 {
+        let mut peer = server.open("/close-in/open");
+        peer.send(&wire::frame(wire::CLOSE, &[]));
+        assert_eq!(peer.rest(), wire::server_close(4000, REASON));
     }
 }
 
