@@ -135,18 +135,8 @@ impl<W: World> Session<W> {
 
     /// The next frame of a connection with compression: its first byte and its payload.
     pub(crate) fn compressed(&mut self, peer: Peer) -> (u8, Vec<u8>) {
-        let mut first = 0;
-        let frame = self.take(peer, |bytes| {
-            // Known only when a byte is there; without RSV1 it is a frame like any other.
-            first = *bytes.first()?;
-            bytes[0] &= !wire::RSV1;
-            let frame = wire::take_frame(bytes);
-            if frame.is_none() {
-                bytes[0] = first;
-            }
-            frame
-        });
-        (first, frame.payload)
+        let frame = self.deflated_frame(peer);
+        (frame.first, frame.payload)
     }
 
     /// The next frame, which must be a text message.

@@ -12,6 +12,7 @@
 //! line, a further frame or a byte behind the end fails the case.
 
 mod closing;
+mod deflate;
 mod frames;
 mod handshake;
 mod policy;

@@ -96,7 +96,7 @@ impl Case<Due> {
     }
 
     /// The Pongs that are due as well.
-    fn answers(mut self, pongs: &[&[u8]]) -> Self {
+    pub(super) fn answers(mut self, pongs: &[&[u8]]) -> Self {
         self.due.control = pongs.iter().map(|payload| frame(PONG, payload)).collect();
         self
     }
