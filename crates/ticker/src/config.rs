@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use tickwire::{BackendChoice, Config, Deflate};
+use tickwire::{BackendChoice, Config, Deflate, Limits, Origins};
 
 use crate::player::{Pace, Speed};
 use crate::session::Rules;
@@ -82,6 +82,20 @@ pub struct Serve {
           value_parser = clap::value_parser!(u64).range(100..=60_000))]
     heartbeat: u64,
 
+    /// Whose web pages may connect: any, same-origin, or a list such as
+    /// https://example.org,https://app.example.org:8443; clients that are no browsers always may
+    #[arg(long, value_name = "ORIGINS", default_value = "any")]
+    origins: Origins,
+
+    /// Most connections at a time; further ones are answered 503
+    #[arg(long, value_name = "N", default_value_t = Limits::default().connections_max)]
+    connections: usize,
+
+    /// Most connections at a time from one address, or IPv6 /64; further ones are answered 429. Leave
+    /// it out behind a proxy, where all have the same address
+    #[arg(long, value_name = "N")]
+    connections_per_address: Option<usize>,
+
     /// Compression for clients that offer it, as browsers do: off, shared (one compressor for all),
     /// dedicated or dedicated:N (one for each of up to N connections of an event loop)
     #[arg(long, value_name = "MODE", default_value = "off", value_parser = Deflate::parse)]
@@ -150,6 +164,9 @@ impl From<Serve> for Settings {
         settings.engine.shards = serve.shards;
         settings.engine.backend = serve.backend;
         settings.engine.deflate = serve.deflate;
+        settings.engine.origins = serve.origins;
+        settings.engine.limits.connections_max = serve.connections;
+        settings.engine.limits.connections_per_address_max = serve.connections_per_address;
         settings.feed = serve.feed;
         settings.seed = serve.seed;
         let Serve { speed, repeat, hold_for, .. } = serve;
@@ -190,12 +207,17 @@ mod tests {
         }
         let options = ["--listen", "[::1]:0", "--speed", "max", "--loop", "--hold-for", "7"];
         let options = [&options[..], &["--deflate", "dedicated:9"]].concat();
+        let options = [&options[..], &["--origins", "same-origin"]].concat();
+        let options = [&options[..], &["--connections-per-address", "3"]].concat();
         for command in [&[][..], &["serve"]] {
             let settings = settings(&[command, &options].concat()).unwrap();
             assert_eq!(settings.engine.listen, "[::1]:0".parse().unwrap());
             let Pace { speed, repeat, hold_for, .. } = settings.pace;
             assert_eq!((speed, repeat, hold_for), (Speed::Max, true, 7));
             assert_eq!(settings.engine.deflate, Some(Deflate::dedicated(9)));
+            let limits = settings.engine.limits;
+            assert_eq!(limits.connections_max, Limits::default().connections_max);
+            assert_eq!(limits.connections_per_address_max, Some(3));
         }
     }
 
@@ -219,6 +241,8 @@ mod tests {
             &["--backend", "kqueue"],
             &["--feed", "tape"],
             &["--deflate", "brotli"],
+            &["--origins", "*.example.org"],
+            &["--connections-per-address", "few"],
             &["--deflate", "shared:5"],
             &["serve", "now"],
         ] {

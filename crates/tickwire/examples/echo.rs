@@ -9,7 +9,8 @@ use std::net::SocketAddr;
 
 use clap::Parser;
 use tickwire::{
-    Answer, BackendChoice, Config, Context, Deflate, Handler, Message, Request, Response, Server,
+    Answer, BackendChoice, Config, Context, Deflate, Handler, Message, Origins, Request, Response,
+    Server,
 };
 
 /// A name of its own, because an `Option` among the options would be one that may be left out.
@@ -34,6 +35,9 @@ struct Arguments {
     /// for each of up to N connections of an event loop).
     #[arg(long, default_value = "off", value_parser = Deflate::parse)]
     deflate: Compression,
+    /// Whose web pages may connect: any, same-origin, or a list of origins.
+    #[arg(long, default_value = "any")]
+    origins: Origins,
     /// A subprotocol that is known; may be given several times, the most preferred first.
     #[arg(long = "protocol")]
     protocols: Vec<String>,
@@ -69,6 +73,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     config.backend = arguments.backend;
     config.limits.protocol.message_bytes_max = arguments.max_message;
     config.deflate = arguments.deflate;
+    config.origins = arguments.origins;
     // Subprotocols live as long as the program.
     let protocols: Vec<&'static str> =
         arguments.protocols.into_iter().map(|name| &*name.leak()).collect();
