@@ -265,27 +265,41 @@ mod tests {
     /// The oracle is the list of frames: what was cut leaves first, then Pongs, then the others.
     #[test]
     fn wherever_a_socket_cuts_only_the_cut_frame_stays_in_front_of_control_frames() {
-        let frames = [&b"\x81\x03one"[..], b"\x82\x00", &long(126), &long(70_000), b"\x81\x02ok"];
         let head = &b"HTTP/1.1 101 Switching Protocols\r\n\r\n"[..];
-        for first in [&[][..], &[head]] {
-            let parts: Vec<&[u8]> = first.iter().copied().chain(frames).collect();
-            let bytes = parts.concat();
-            for taken in (0..400).chain(70_000..bytes.len()) {
-                let mut end = first.concat().len();
-                for frame in frames {
-                    end += if end < taken { frame.len() } else { 0 };
-                }
-                let expected = [&bytes[taken..end], b"\x8a\x00", &bytes[end..]].concat();
-                // Taken from what was gathered, or from what waited already.
-                let gathered = Unsent::rest_of(&bytes, taken);
-                let mut waited = Unsent::rest_of(&bytes, 0);
-                waited.drop_taken(taken);
-                for mut unsent in [gathered, waited] {
-                    unsent.control(100, |out| out.extend_from_slice(b"\x8a\x00"));
-                    let mut out = Vec::new();
-                    unsent.write(usize::MAX, &mut out);
-                    assert!(out == expected, "{taken} of {} taken", bytes.len());
-                }
+        let frames = [&b"\x81\x03one"[..], b"\x82\x00", &long(126), &long(70_000), b"\x81\x02ok"];
+        check_every_cut(&[], &frames);
+        check_every_cut(head, &frames);
+        // To a server: behind a request, and masked.
+        let mask = |payload| {
+            let mut frame = Vec::new();
+            let (kind, key) = (tickwire_protocol::Kind::Text, [1, 2, 3, 4]);
+            tickwire_protocol::encode::masked_message(kind, key, payload, &mut frame);
+            frame
+        };
+        let masked = [mask(b"one"), mask(b""), mask(&[7; 126]), mask(&[7; 70_000]), mask(b"ok")];
+        check_every_cut(
+            b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+            &masked.each_ref().map(Vec::as_slice),
+        );
+    }
+
+    fn check_every_cut(head: &[u8], frames: &[&[u8]]) {
+        let bytes = [head, &frames.concat()].concat();
+        for taken in (0..400).chain(70_000..bytes.len()) {
+            let mut end = head.len();
+            for frame in frames {
+                end += if end < taken { frame.len() } else { 0 };
+            }
+            let expected = [&bytes[taken..end], b"\x8a\x00", &bytes[end..]].concat();
+            // Taken from what was gathered, or from what waited already.
+            let gathered = Unsent::rest_of(&bytes, taken);
+            let mut waited = Unsent::rest_of(&bytes, 0);
+            waited.drop_taken(taken);
+            for mut unsent in [gathered, waited] {
+                unsent.control(100, |out| out.extend_from_slice(b"\x8a\x00"));
+                let mut out = Vec::new();
+                unsent.write(usize::MAX, &mut out);
+                assert!(out == expected, "{taken} of {} taken", bytes.len());
             }
         }
     }

@@ -10,14 +10,14 @@ mod wire;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicIsize, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use tickwire_protocol::{Kind, Message, Request};
+use tickwire_protocol::{Kind, Message, Request, accept_value};
 use tickwire_reactor::{
-    Answer, Config, Context, Handler, Publisher, Server, ShardStart, Timestamp,
+    Answer, Client, Config, Context, Destination, Handler, Publisher, Server, ShardStart, Timestamp,
 };
 
 struct Counting;
@@ -88,6 +88,8 @@ fn steady_state_takes_nothing_and_connections_little() {
     echo_allocates_nothing(&mut peer, &text);
     publishing_allocates_the_shared_frame(&server.publisher(), &mut peer);
 
+    masked_echo_allocates_nothing();
+
     let mut peers = Vec::with_capacity(PEERS);
     idle_connections_hold_little(&server, &mut peers);
     lengths_within_the_limit_hold_nothing(&server, &mut peers);
@@ -104,6 +106,31 @@ fn echo_allocates_nothing(peer: &mut Peer, text: &[u8]) {
         for _ in 0..count {
             peer.send(text);
             assert!(peer.receive(4 + 127)[4..].iter().all(|byte| *byte == b'x'));
+        }
+    };
+    run(500);
+    assert_eq!(allocations_of(|| run(2_000)), 0);
+}
+
+/// The engine is the client here, and echoes what a server of the test says.
+fn masked_echo_allocates_nothing() {
+    let far = TcpListener::bind(("127.0.0.1", 0)).expect("a port of this machine");
+    let address = far.local_addr().expect("it is bound");
+    let start = |shard: ShardStart| Application(shard.publisher);
+    let client = Client::start(&Config::default(), start).expect("a thread can be started");
+    client.connect(Destination::new(address, "/"), ());
+    let (stream, _) = far.accept().expect("the engine connects");
+    let mut peer = Peer { stream, buffer: [0; 256] };
+    peer.accept();
+    let text = wire::unmasked(wire::TEXT, &[b'x'; 127]);
+    // More than one block of masks.
+    let mut run = |count| {
+        for _ in 0..count {
+            peer.send(&text);
+            let echo = peer.receive(8 + 127);
+            let (key, payload) = echo[4..].split_at(4);
+            let mut masked = payload.iter().zip(key.iter().cycle());
+            assert!(masked.all(|(byte, key)| byte ^ key == b'x'));
         }
     };
     run(500);
@@ -199,6 +226,21 @@ impl Peer {
         // The answer to the sample key has always the same length.
         assert!(peer.receive(129).ends_with(b"\r\n\r\n"));
         peer
+    }
+
+    /// Answers the request of the engine.
+    fn accept(&mut self) {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.extend_from_slice(self.receive(1));
+        }
+        let head = String::from_utf8(head).expect("it is text");
+        let key = head.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Key: "));
+        let key = key.and_then(|key| key.as_bytes().try_into().ok()).expect("24 characters");
+        let accept = accept_value(key);
+        let accept = str::from_utf8(&accept).expect("it is base64");
+        let start = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade";
+        self.send(format!("{start}\r\nSec-WebSocket-Accept: {accept}\r\n\r\n").as_bytes());
     }
 
     fn send(&mut self, bytes: &[u8]) {

@@ -402,10 +402,11 @@ fn note(event: &Event, sockets: &mut Slab<Socket>, ready: &mut VecDeque<Ready>) 
     if socket.generation != key.generation {
         return;
     }
+    // Noted first: an end of stream that comes together with the connection gives no second edge.
+    socket.read_closed |= event.is_read_closed() || event.is_error();
     if socket.connecting {
         return ready.push_back(Ready::Connecting(key));
     }
-    socket.read_closed |= event.is_read_closed() || event.is_error();
     if event.is_writable() && socket.blocked {
         ready.push_back(Ready::Writable(key));
     }

@@ -1,6 +1,12 @@
 //! A program that only connects to others, against a server of ours. Real sockets only.
 
+use std::io::Write;
+use std::net::{Shutdown, SocketAddr, TcpListener};
+use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+use socket2::{Domain, Socket, Type};
 
 use tickwire_protocol::{CloseCode, Kind, Message, Role};
 use tickwire_reactor::{
@@ -137,6 +143,96 @@ fn threads_reach_a_clients_connections_by_name() {
     client.handle().shutdown();
     client.join().expect("no shard fails");
     assert_eq!(server.metrics().total().failed, 0);
+}
+
+/// Stops its shard when it is told of a connection that could not be opened, until the test goes on.
+struct Gated {
+    far: SocketAddr,
+    gate: Receiver<()>,
+    teller: Teller,
+}
+
+impl Handler for Gated {
+    type State = u32;
+
+    fn start(&mut self, connector: &mut Connector<'_, u32>) {
+        connector.connect(Destination::new(self.far, "/"), 1);
+        // This one fails at once, when the first is on its way.
+        let mut nowhere = Destination::new(self.far, "/");
+        nowhere.addresses.clear();
+        connector.connect(nowhere, 2);
+    }
+
+    fn message(&mut self, _: &mut Context<'_, u32>, _: Message<'_>) {}
+
+    fn connect_failed(&mut self, connector: &mut Connector<'_, u32>, failed: Unconnected<u32>) {
+        if failed.state == 2 {
+            self.gate.recv_timeout(PATIENCE).expect("the test goes on");
+        }
+        self.teller.connect_failed(connector, failed);
+    }
+}
+
+#[test]
+fn end_that_comes_together_with_the_connection_is_seen() {
+    for answer in ["", "HTTP/1.1 101 Switching"] {
+        let far = TcpListener::bind(("127.0.0.1", 0)).expect("a port of this machine");
+        let address = far.local_addr().expect("it is bound");
+        let (open_gate, gate) = channel();
+        let (sender, told) = channel();
+        let gate = Mutex::new(Some(gate));
+        let start = move |_| {
+            let gate = gate.lock().expect("no panic").take().expect("one shard");
+            Gated { far: address, gate, teller: Teller(sender.clone()) }
+        };
+        let client = Client::start(&Config::default(), start).expect("threads can be started");
+        let (mut stream, _) = far.accept().expect("the client connects");
+        stream.write_all(answer.as_bytes()).expect("it is connected");
+        // It is not closed, or the request would be answered with a reset.
+        stream.shutdown(Shutdown::Write).expect("it is connected");
+        open_gate.send(()).expect("the shard waits");
+        assert!(matches!(next(&told), Told::Failed(2, _)));
+        let Told::Failed(1, error) = next(&told) else { panic!("it cannot open") };
+        assert!(error.contains("without a whole answer"), "{error}");
+        drop((client, stream));
+    }
+}
+
+/// A listener whose queue is full, so that it takes no more connections, and those that fill it.
+fn full() -> (TcpListener, Vec<Socket>) {
+    let far = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    far.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a port of this machine");
+    far.listen(0).expect("it is bound");
+    let far = TcpListener::from(far);
+    let address = far.local_addr().expect("it is bound");
+    let waiting = (0..4).map(|_| {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        socket.set_nonblocking(true).expect("a socket");
+        // The first fill the queue, the others are never answered.
+        let _ = socket.connect(&address.into());
+        socket
+    });
+    let waiting = waiting.collect();
+    (far, waiting)
+}
+
+#[test]
+fn address_that_does_not_answer_is_given_up_for_the_next() {
+    let (full, _waiting) = full();
+    let server = server();
+    let (sender, told) = channel();
+    let mut config = Config::default();
+    config.limits.connect_timeout = Duration::from_millis(50);
+    let client = Client::start(&config, move |_| Teller(sender.clone())).expect("threads");
+    let deaf = full.local_addr().expect("it is bound");
+    client.connect(Destination::new(deaf, "/echo"), 1);
+    let Told::Failed(1, error) = next(&told) else { panic!("it cannot open") };
+    assert!(error.contains("in time"), "{error}");
+    let mut destination = Destination::new(deaf, "/echo");
+    destination.addresses.push(server.local_addr());
+    client.connect(destination, 2);
+    assert_eq!(next(&told), Told::Opened(2));
+    assert_eq!(next(&told), Told::Heard(2, "hello".to_owned()));
 }
 
 #[test]
