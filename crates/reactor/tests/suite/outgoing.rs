@@ -2,12 +2,13 @@
 //! that is a peer of these cases and says whatever bytes it likes.
 //!
 //! `dialing` is what comes before the answer, `answers` the answer itself, `frames` an open
-//! connection, `ends` its end.
+//! connection, `ends` its end, `storms` all of it at random.
 
 mod answers;
 mod dialing;
 mod ends;
 mod frames;
+mod storms;
 
 use tickwire_protocol::accept_value;
 

@@ -82,6 +82,12 @@ impl Simulated {
         DEAF
     }
 
+    /// Whether a connection of the engine waits to be picked up.
+    pub(crate) fn is_called(&mut self) -> bool {
+        self.settle();
+        !self.calls.is_empty()
+    }
+
     /// Lets happen what can.
     pub(crate) fn settle(&mut self) {
         self.simulation.settle();
