@@ -23,7 +23,8 @@ pub trait Handler: 'static {
     type State: 'static;
 
     /// The shard is about to take its first turn: the place to open the connections to other servers
-    /// that are wanted from the beginning.
+    /// that are wanted from the beginning. No connection could be the price of a panic here: it ends
+    /// the shard.
     fn start(&mut self, connector: &mut Connector<'_, Self::State>) {
         let _ = connector;
     }

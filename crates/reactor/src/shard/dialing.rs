@@ -18,7 +18,7 @@ use tracing::debug;
 
 use super::Shard;
 use super::closing::finish;
-use super::messages::call;
+use super::messages::{call, discard};
 use super::opening::{opened, seat};
 use crate::clock::Tick;
 use crate::connection::{Inbound, Stage};
@@ -97,7 +97,9 @@ impl<H: Handler, B: Backend> Shard<H, B> {
         for Wish { destination, state, .. } in std::mem::take(&mut self.local.wishes) {
             self.give_up(destination, state, ConnectError::ShuttingDown);
         }
-        self.local.wishes.clear();
+        for wish in std::mem::take(&mut self.local.wishes) {
+            discard(&mut self.local, wish);
+        }
     }
 
     fn begin(&mut self, destination: Destination, state: H::State) {
@@ -180,6 +182,8 @@ pub(super) fn connected<S>(local: &mut Local<S>, inbound: &mut [Inbound], key: K
         attempt.connected = true;
         let request = std::mem::take(&mut attempt.request);
         local.send(key, |out| out.extend_from_slice(&request));
+        // It may be larger than what a connection may leave unsent; nothing is sent before the answer.
+        local.close = None;
         local.set_deadline(key, local.limits.handshake_timeout);
     }
 }

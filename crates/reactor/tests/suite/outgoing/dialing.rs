@@ -14,6 +14,7 @@ in_each_world!(
     next_address_is_tried,
     destination_that_cannot_be_written_is_not_called,
     one_connection_more_than_the_limit_fails,
+    request_may_be_longer_than_what_may_be_left_unsent,
     panic_when_there_is_no_connection_costs_nobody_anything,
 );
 
@@ -124,6 +125,23 @@ fn one_connection_more_than_the_limit_fails(place: &impl Place) {
     let (far, request) = called(&mut session, "/echo");
     session.send(far, &switching(&request, &[]));
     session.counted("WebSockets", 4, |counters| counters.connected);
+}
+
+fn request_may_be_longer_than_what_may_be_left_unsent(place: &impl Place) {
+    let setup = Setup::with_limits(|limits| {
+        limits.unsent_bytes_max = 0;
+        // Twice as much may be unsent: less than a request has.
+        limits.protocol.message_bytes_max = 80;
+    });
+    let mut session = Session::start(place, setup);
+    let (far, request) = called(&mut session, "/echo");
+    assert!(request.len() > 2 * (80 + 16));
+    session.send(far, &switching(&request, &[]));
+    session.until("it is open", |world| world.counters().connected == 1);
+    session.send(far, &wire::unmasked(TEXT, b"echo"));
+    assert_eq!(session.masked_frame(far).0.payload, b"echo");
+    session.until("nobody else is closed", |world| world.counters().connections_now == 2);
+    assert_eq!(session.world.journal().closed(), []);
 }
 
 fn panic_when_there_is_no_connection_costs_nobody_anything(place: &impl Place) {
