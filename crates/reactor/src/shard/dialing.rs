@@ -148,12 +148,18 @@ impl<H: Handler, B: Backend> Shard<H, B> {
         }
         let inbound = std::mem::replace(&mut self.inbound[key.index()], Inbound::Discard);
         let Inbound::Outgoing(mut attempt) = inbound else { return };
-        let may_go_on = !attempt.connected && !matches!(error, ConnectError::ShuttingDown);
-        if may_go_on && self.open(&mut attempt, Some(key)).is_ok() {
-            debug!(%error, "the next address is tried");
-            self.inbound[key.index()] = Inbound::Outgoing(attempt);
-            self.local.links[key.index()].stage = Stage::Connecting;
-            return self.local.set_deadline(key, self.local.limits.connect_timeout);
+        let mut error = error;
+        if !attempt.connected && !matches!(error, ConnectError::ShuttingDown) {
+            match self.open(&mut attempt, Some(key)) {
+                Ok(_) => {
+                    debug!(%error, "the next address is tried");
+                    self.inbound[key.index()] = Inbound::Outgoing(attempt);
+                    self.local.links[key.index()].stage = Stage::Connecting;
+                    return self.local.set_deadline(key, self.local.limits.connect_timeout);
+                }
+                Err(ConnectError::NoAddress) => {}
+                Err(last) => error = last,
+            }
         }
         let state = self.local.links[key.index()].state.take();
         finish(&mut self.local, key, Stage::Ending);

@@ -236,6 +236,34 @@ fn address_that_does_not_answer_is_given_up_for_the_next() {
 }
 
 #[test]
+fn address_that_fails_at_once_is_one_of_several() {
+    let server = server();
+    let (client, told) = client(1);
+    // No connection goes to many, and the system says so without trying.
+    let many = SocketAddr::from(([224, 0, 0, 1], 9));
+    let mut destination = Destination::new(many, "/echo");
+    destination.addresses.extend([many, server.local_addr()]);
+    client.connect(destination, 1);
+    assert_eq!(next(&told), Told::Opened(1));
+    assert_eq!(next(&told), Told::Heard(1, "hello".to_owned()));
+    let nobody = server.local_addr();
+    drop(server);
+    assert_eq!(next(&told), Told::Heard(1, "goodbye".to_owned()));
+    assert!(matches!(next(&told), Told::Closed(1, _)));
+    for (addresses, expected) in [
+        ([many, nobody], "refused"),
+        ([nobody, many], "unreachable"),
+        ([many, many], "unreachable"),
+    ] {
+        let mut destination = Destination::new(nobody, "/echo");
+        destination.addresses = addresses.to_vec();
+        client.connect(destination, 2);
+        let Told::Failed(2, error) = next(&told) else { panic!("it cannot open") };
+        assert!(error.contains(expected), "what the last one said: {error}");
+    }
+}
+
+#[test]
 fn client_learns_why_there_is_no_connection() {
     let server = server();
     let (client, told) = client(1);
