@@ -208,15 +208,29 @@ pub(crate) fn list(cases: &[Case]) -> String {
     cases.iter().map(line).collect()
 }
 
-/// The list of cases as a table.
+/// The list of cases as a table, a row for each sentence with the variants of it.
 pub(crate) fn markdown(cases: &[Case]) -> String {
-    let row = |case: &Case| {
-        let sentence = case.sentence.replace('|', "\\|");
-        format!("| `{}` | {} | {} | {sentence} |\n", case.id, case.level, case.section)
+    let base = |case: &Case| {
+        let (base, variant) = case.id.rsplit_once('.')?;
+        let is_there = VARIANTS.contains(&variant) && cases.iter().any(|other| other.id == base);
+        is_there.then(|| (base.to_owned(), format!("`.{variant}`")))
     };
-    let rows: String = cases.iter().map(row).collect();
-    format!("| case | level | section | what is required |\n|---|---|---|---|\n{rows}")
+    let variants: Vec<(String, String)> = cases.iter().filter_map(base).collect();
+    let row = |case: &Case| {
+        let of_it = variants.iter().filter(|(base, _)| *base == case.id);
+        let of_it: Vec<&str> = of_it.map(|(_, variant)| variant.as_str()).collect();
+        let sentence = case.sentence.replace('|', "\\|");
+        let (id, level, section) = (&case.id, case.level, case.section);
+        format!("| `{id}` | {} | {level} | {section} | {sentence} |\n", of_it.join(" "))
+    };
+    let rows: String = cases.iter().filter(|case| base(case).is_none()).map(row).collect();
+    format!(
+        "| case | variants | level | section | what is required |\n|---|---|---|---|---|\n{rows}"
+    )
 }
+
+/// Endings of names that ask the same in another way, or for more.
+const VARIANTS: [&str; 6] = ["bytewise", "code", "early", "echo", "other", "status"];
 
 fn xml(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
@@ -276,6 +290,18 @@ mod tests {
             ["a 1 1 0", "b 0 0 1", "all 1 1 1", "must 1 0 0", "should 0 1 0", "advice 0 0 1"];
         let words = summary.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(words.ends_with(&rows.join(" ")), "{summary}");
+    }
+
+    #[test]
+    fn the_table_has_a_row_for_each_sentence_with_its_variants() {
+        let case = |id| Case::new(id, "RFC 6455 5.2", Level::Must, "A | b.", |_| Ok(()));
+        let cases = ["a/b", "a/b.code", "a/b.bytewise", "a/http-1.0", "a/c.early"].map(case);
+        let rows = [
+            "| `a/b` | `.code` `.bytewise` | must | RFC 6455 5.2 | A \\| b. |",
+            "| `a/http-1.0` |  | must | RFC 6455 5.2 | A \\| b. |",
+            "| `a/c.early` |  | must | RFC 6455 5.2 | A \\| b. |",
+        ];
+        assert_eq!(markdown(&cases).lines().skip(2).collect::<Vec<_>>(), rows);
     }
 
     #[test]

@@ -105,6 +105,15 @@ fn levels_and_patterns_choose_cases() {
     assert_eq!(count(&["--case", "frames/rsv2*", "--level", "must"]), 4);
 }
 
+/// `wsspec --list --markdown` is what belongs there.
+#[test]
+fn the_documentation_lists_every_case() {
+    let documentation = include_str!("../../../docs/wsspec.md");
+    let output = wsspec(&["--list", "--markdown"]);
+    let table = String::from_utf8(output.stdout).unwrap();
+    assert!(documentation.ends_with(&table), "put the output of --list --markdown at the end");
+}
+
 #[test]
 fn names_are_unique_and_written_the_same_way() {
     let mut names = all_cases();

@@ -120,6 +120,7 @@ pub(crate) enum Fault {
     NoHeadLimit,
     HangsAtNoise,
     GivesUpOnPings,
+    NoPingLimit,
     QueuesPongs,
     NoHandshakeDeadline,
     QuadraticHead,

@@ -318,6 +318,10 @@ impl Session<'_> {
         if self.has(Fault::GivesUpOnPings) && self.pings > 1000 {
             return true;
         }
+        let is_limitless = self.has(Fault::NoPingLimit) || self.has(Fault::QueuesPongs);
+        if self.pings > PINGS_MAX && !is_limitless {
+            return self.fail(1008);
+        }
         if !self.has(Fault::NoPong) {
             self.send_frame(0x8a, payload);
         }
@@ -347,7 +351,8 @@ impl Session<'_> {
         if self.has(Fault::RefusesEveryCode) {
             return self.fail(if code == Some(1007) { 1002 } else { 1007 });
         }
-        self.answer_close(if code == Some(1010) { Some(1000) } else { code })
+        let is_clients = code == Some(1010) && !self.has(Fault::EchoesAnyCode);
+        self.answer_close(if is_clients { Some(1000) } else { code })
     }
 
     fn answer_close(&mut self, code: Option<u16>) -> bool {
@@ -427,6 +432,9 @@ fn parse(input: &[u8]) -> Option<Header> {
 
 /// Empty fragments that a message may have.
 const EMPTY_MAX: usize = 1024;
+
+/// Pings of one connection; no test of something else comes near.
+const PINGS_MAX: usize = 5000;
 
 /// Shorter messages are sent as they are.
 const COMPRESS_MIN: usize = 32;

@@ -99,7 +99,7 @@ const PROOFS: &[(Fault, &[&str])] = &[
     (Fault::AllowNotNamed, &["handshake/method-allowed"]),
     (Fault::UpgradeNotNamed, &["handshake/upgrade-named"]),
     (Fault::EchoesExtensions, &["handshake/unknown-extension"]),
-    (Fault::NamesSubprotocolUnasked, &["handshake/sample", "handshake/subprotocol-unknown", "handshake/subprotocol-not-offered", "handshake/subprotocol-other-case"]),
+    (Fault::NamesSubprotocolUnasked, &["handshake/sample", "handshake/subprotocol-unknown", "handshake/subprotocol-only-offered", "handshake/subprotocol-not-offered", "handshake/subprotocol-other-case"]),
     (Fault::NamesFirstSubprotocol, &["handshake/subprotocol-unknown", "handshake/subprotocol-among-unknown", "handshake/subprotocol-two-lines"]),
     (Fault::NamesNoSubprotocol, &["handshake/subprotocol-known", "handshake/subprotocol-among-unknown", "handshake/subprotocol-two-lines"]),
     (Fault::SubprotocolsOfFirstLine, &["handshake/subprotocol-two-lines"]),
@@ -131,9 +131,9 @@ const PROOFS: &[(Fault, &[&str])] = &[
     (Fault::TakesFragmentedControls, &["control/ping-fin-0*", "control/pong-fin-0*", "control/close-fin-0*"]),
     (Fault::IgnoresBadCloses, &["control/close-126*", "control/close-fin-0*", "close/body-of-1-byte*", "close/reason-not-utf8*", "close/reason-surrogate*", "close/reason-cut-character*", "frames/rsv1-close*", "deflate/rsv1-close*"]),
     (Fault::AnswersBadCloses, &["close/body-of-1-byte*", "close/reason-not-utf8*", "close/reason-surrogate*", "close/reason-cut-character*"]),
-    (Fault::NoPong, &["control/ping-empty*", "control/ping-bytes*", "control/ping-125", "control/ping-125.bytewise", "control/pings-in-order*", "control/pong-unsolicited*", "control/ping-every-length", "control/ping-with-message", "control/fifty-pings-at-once", "server/pongs-well-formed", "frames/example-ping*", "fragments/ping-between*", "limits/ping-flood"]),
+    (Fault::NoPong, &["control/ping-empty*", "control/ping-bytes*", "control/ping-125", "control/ping-125.bytewise", "control/pings-in-order*", "control/pong-unsolicited*", "control/ping-every-length", "control/ping-with-message", "control/fifty-pings-at-once", "server/pongs-well-formed", "frames/example-ping*", "fragments/ping-between*"]),
     (Fault::ClosesAtPong, &["control/pong-unsolicited*", "fragments/pong-between*"]),
-    (Fault::EchoesAnyCode, &["close/code-*-refused*", "server/close-well-formed"]),
+    (Fault::EchoesAnyCode, &["close/code-*-refused*", "close/code-1010.other", "server/close-well-formed"]),
     (Fault::RefusesEveryCode, &["close/code-????", "close/code-????.echo", "close/code-1000.bytewise", "close/empty", "close/reason-utf8", "close/reason-of-123-bytes", "close/within-message", "close/after-message"]),
     (Fault::GoesOnAfterClose, &["close/nothing-after"]),
     (Fault::GoesOnAfterViolation, &["frames/nothing-after-violation"]),
@@ -151,7 +151,7 @@ const PROOFS: &[(Fault, &[&str])] = &[
     (Fault::Interleaves, &["server/no-interleaving"]),
     (Fault::StaleBytes, &["server/no-stale-bytes"]),
 
-    (Fault::ClampsParameters, &["negotiation/unknown-parameter", "negotiation/*-twice", "negotiation/server-bits-7", "negotiation/server-bits-16", "negotiation/server-bits-0*", "negotiation/server-bits-words", "negotiation/server-bits-empty", "negotiation/server-bits-without-value", "negotiation/client-bits-7", "negotiation/client-bits-16", "negotiation/client-bits-huge", "negotiation/*-takeover-value", "negotiation/declined-and-open"]),
+    (Fault::ClampsParameters, &["negotiation/unknown-parameter*", "negotiation/*-twice*", "negotiation/server-bits-7*", "negotiation/server-bits-16*", "negotiation/server-bits-0*", "negotiation/server-bits-words*", "negotiation/server-bits-empty", "negotiation/server-bits-without-value*", "negotiation/client-bits-7*", "negotiation/client-bits-16*", "negotiation/client-bits-huge*", "negotiation/*-takeover-value*", "negotiation/declined-and-open"]),
     (Fault::AnswersNonsense, &["negotiation/plain", "negotiation/browser", "negotiation/*-no-takeover", "negotiation/client-bits-10", "negotiation/all-parameters", "negotiation/quoted-bits", "negotiation/spaces", "negotiation/server-bits-8", "negotiation/server-bits-9", "negotiation/server-bits-10", "negotiation/server-bits-11", "negotiation/server-bits-12", "negotiation/server-bits-13", "negotiation/server-bits-14", "negotiation/server-bits-15"]),
     (Fault::AnswersClientBitsBare, &["negotiation/browser"]),
     (Fault::ForgetsServerTakeover, &["negotiation/server-no-takeover", "negotiation/all-parameters"]),
@@ -178,13 +178,14 @@ const PROOFS: &[(Fault, &[&str])] = &[
     (Fault::NoHeadLimit, &["limits/head-*"]),
     (Fault::HangsAtNoise, &["limits/list-of-noise"]),
     (Fault::GivesUpOnPings, &["limits/ping-flood"]),
-    (Fault::QueuesPongs, &["limits/unread-pongs"]),
+    (Fault::NoPingLimit, &["limits/ping-flood-ended"]),
     (Fault::NoHandshakeDeadline, &["timing/handshake-*"]),
 ];
 
 /// Faults that are found by a clock, so nothing may run beside them.
 #[rustfmt::skip]
 const TIMED_PROOFS: &[(Fault, &[&str])] = &[
+    (Fault::QueuesPongs, &["limits/unread-pongs"]),
     (Fault::QuadraticHead, &["timing/head-bytewise-linear"]),
     (Fault::QuadraticMessage, &["timing/message-bytewise-linear"]),
     (Fault::QuadraticFragments, &["timing/fragments-linear"]),

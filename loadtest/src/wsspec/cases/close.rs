@@ -130,10 +130,22 @@ fn accepted(code: u16) -> Vec<Case> {
         ),
     ];
     if code == 1010 {
-        // A server must not send it, so its answer has another.
         cases.truncate(1);
+        cases.push(other_than_1010());
     }
     cases
+}
+
+fn other_than_1010() -> Case {
+    let sentence = "The answer to Close 1010 has another code: servers do not use that one.";
+    Case::new("close/code-1010.other", "RFC 6455 7.4.1", Level::Advice, sentence, |trial| {
+        let mut peer = trial.open()?;
+        peer.send(&wire::close(1010, ""));
+        match peer.expect_close()? {
+            Some(1010) => miss("Close 1000", "Close 1010"),
+            _ => Ok(()),
+        }
+    })
 }
 
 fn empty() -> Case {

@@ -18,7 +18,7 @@ pub(crate) fn cases() -> Vec<Case> {
     cases.extend(at_the_limit());
     cases.extend(over_the_limit());
     cases.extend(heads());
-    cases.extend([many_values(), ping_flood(), unread_pongs()]);
+    cases.extend([many_values(), ping_flood(), ping_flood_ended(), unread_pongs()]);
     cases
 }
 
@@ -219,6 +219,22 @@ fn ping_flood() -> Case {
                 seen => {
                     return miss("Pongs, Close 1008 or the end", seen_words(&seen));
                 }
+            }
+        }
+    })
+}
+
+fn ping_flood_ended() -> Case {
+    let sentence = "A flood of 100,000 Pings is ended, because it is one.";
+    Case::new("limits/ping-flood-ended", "RFC 6455 7.4.1", Level::Advice, sentence, |trial| {
+        let mut peer = trial.open()?;
+        peer.send(&wire::ping("flood").repeat(100_000));
+        loop {
+            match peer.see(trial.subject.timeout) {
+                Seen::Event(Event::Pong(_) | Event::Ping(_)) => {}
+                Seen::Event(Event::Message(_)) if !trial.subject.facts.echo => {}
+                Seen::Event(Event::Close(..)) | Seen::End(_) => return Ok(()),
+                seen => return miss("Close 1008, or the end", seen_words(&seen)),
             }
         }
     })
