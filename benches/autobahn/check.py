@@ -3,7 +3,7 @@
 
     check.py list SELECTION
         prints the ids of the cases, one a line
-    check.py report FOLDER --role server|client --select SELECTION [--counts FILE]
+    check.py report FOLDER --role ROLE [--deflate MODE] [--select SELECTION] [--counts FILE]
         reads FOLDER/index.json and each case's file; exits with 1 if anything is worse; adds a line
         `PASSED FAILED WHAT` to FILE
 
@@ -41,7 +41,7 @@ def expand(pattern):
     return [f"{stem}.{number}" for number in range(int(first), int(end or first) + 1)]
 
 
-def expectations(role):
+def expectations(role, mode="off"):
     """What is expected of each case, by its id, in the order of the suite."""
     expected = {}
     path = pathlib.Path(__file__).with_name("expected.txt")
@@ -49,7 +49,7 @@ def expectations(role):
         if not line or line.startswith("#"):
             continue
         of_role, behavior, close, *patterns = line.split()
-        if of_role not in ("both", role):
+        if of_role not in ("both", role, f"{role}-{mode}"):
             continue
         close = None if close == "empty" else int(close)
         for pattern in patterns:
@@ -92,10 +92,11 @@ def read_entries(folder):
     return next(iter(agents.values()), {})
 
 
-def check(folder, role, selection):
+def check(folder, role, selection, mode="off"):
     """Prints what is wrong and the counts; gives how many cases are well and how many are not."""
     entries = read_entries(folder)
-    expected = {case: e for case, e in expectations(role).items() if is_selected(case, selection)}
+    every = expectations(role, mode)
+    expected = {case: every[case] for case in every if is_selected(case, selection)}
     wrong = []
     for case, expectation in expected.items():
         if case not in entries:
@@ -123,16 +124,18 @@ def main():
     report = commands.add_parser("report")
     report.add_argument("folder", type=pathlib.Path)
     report.add_argument("--role", choices=["server", "client"], required=True)
+    report.add_argument("--deflate", choices=["off", "shared", "dedicated"], default="off")
     report.add_argument("--select", choices=SELECTIONS, default="all")
     report.add_argument("--counts", type=pathlib.Path)
     arguments = parser.parse_args()
     if arguments.command == "list":
         print(*(c for c in expectations("server") if is_selected(c, arguments.selection)), sep="\n")
         return
-    passed, failed = check(arguments.folder, arguments.role, arguments.select)
+    folder, role, mode = arguments.folder, arguments.role, arguments.deflate
+    passed, failed = check(folder, role, arguments.select, mode)
     if arguments.counts:
         with arguments.counts.open("a") as file:
-            print(passed, failed, f"autobahn-{arguments.role}", file=file)
+            print(passed, failed, f"autobahn-{role}-{mode}", file=file)
     if failed:
         sys.exit(1)
 
