@@ -19,7 +19,7 @@ pub(crate) fn cases() -> Vec<Case> {
     cases.extend(cuts());
     cases.extend(wrong_bits());
     cases.extend(wrong_data());
-    cases.extend([every_bits_frame(), mixed(), empty_reply(), many()]);
+    cases.extend([rsv1_on_the_first_only(), mixed(), empty_reply(), many()]);
     cases.extend([client_takeover(), client_takeover_far(), client_no_takeover(), client_window()]);
     cases.extend([server_takeover(), server_no_takeover()]);
     cases.extend(server_windows());
@@ -379,7 +379,7 @@ fn wrong_data() -> Vec<Case> {
     .collect()
 }
 
-fn every_bits_frame() -> Case {
+fn rsv1_on_the_first_only() -> Case {
     let sentence = "RSV1 stands on the first frame of a compressed message of the server only.";
     Case::new("deflate/server-rsv1-first-only", "RFC 7692 6", Level::Must, sentence, |trial| {
         let long = prose().repeat(12);

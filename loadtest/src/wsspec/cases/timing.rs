@@ -109,7 +109,7 @@ fn talking_after_close() -> Case {
 }
 
 fn head_linear() -> Case {
-    let sentence = "A head of 1 MB in writes of one byte is refused early, or takes linear time.";
+    let sentence = "A head of 256 KB in writes of one byte is refused early, or takes linear time.";
     Case::new("timing/head-bytewise-linear", "RFC 6455 10.4", Level::Should, sentence, |trial| {
         linear(|size| {
             let mut peer = trial.connect()?;
