@@ -11,6 +11,7 @@
 //! What is expected is written here in full, from the RFCs, and compared in full: a further header
 //! line, a further frame or a byte behind the end fails the case.
 
+mod client;
 mod closing;
 mod deflate;
 mod frames;
@@ -101,6 +102,8 @@ struct Play<'a, Due> {
     case: &'a Case<Due>,
     cut: Cut,
     peer: Peer,
+    /// What it sends: the bytes of the case, with what only the peer knows filled in.
+    sent: Vec<u8>,
 }
 
 /// Names the case if a panic passes by.
@@ -126,6 +129,22 @@ fn play<'a, P: Share, Due>(
     session: &mut Session<P::World>,
     cases: &'a [Case<Due>],
     mut ready: impl FnMut(&mut Session<P::World>, &[Peer]),
+    look: impl FnMut(&mut Session<P::World>, Peer, &Case<Due>),
+) -> Vec<&'a Case<Due>> {
+    let open = |session: &mut Session<P::World>, cases: &[&'a Case<Due>]| {
+        let peers: Vec<_> = cases.iter().map(|_| session.connect()).collect();
+        ready(session, &peers);
+        peers.into_iter().zip(cases.iter().map(|case| case.sent.clone())).collect()
+    };
+    play_between(place, session, cases, open, look)
+}
+
+/// The same where `open` gives a peer for each case, and the bytes that it sends.
+fn play_between<'a, P: Share, Due>(
+    place: &P,
+    session: &mut Session<P::World>,
+    cases: &'a [Case<Due>],
+    mut open: impl FnMut(&mut Session<P::World>, &[&'a Case<Due>]) -> Vec<(Peer, Vec<u8>)>,
     mut look: impl FnMut(&mut Session<P::World>, Peer, &Case<Due>),
 ) -> Vec<&'a Case<Due>> {
     let cuts = cases
@@ -134,10 +153,11 @@ fn play<'a, P: Share, Due>(
     let (step, from) = place.share();
     let all: Vec<_> = cuts.skip(from).step_by(step).collect();
     for part in all.chunks(PLAYED_AT_A_TIME) {
-        let peers: Vec<_> = part.iter().map(|_| session.connect()).collect();
-        ready(session, &peers);
-        let plays = part.iter().zip(&peers);
-        let plays: Vec<_> = plays.map(|(&(case, cut), &peer)| Play { case, cut, peer }).collect();
+        let (cases, cuts): (Vec<_>, Vec<_>) = part.iter().copied().unzip();
+        let peers = open(session, &cases);
+        let plays = cases.into_iter().zip(cuts).zip(peers);
+        let plays: Vec<_> =
+            plays.map(|((case, cut), (peer, sent))| Play { case, cut, peer, sent }).collect();
         send_in_pieces(session, &plays);
         for play in plays {
             let told = TellCase(&play.case.name, play.cut);
@@ -155,7 +175,7 @@ fn send_in_pieces<W: World, Due>(session: &mut Session<W>, plays: &[Play<'_, Due
     for round in 0.. {
         let mut sent = false;
         for play in plays {
-            if let Some(piece) = play.cut.piece(&play.case.sent, round) {
+            if let Some(piece) = play.cut.piece(&play.sent, round) {
                 session.send(play.peer, piece);
                 sent = true;
             }
