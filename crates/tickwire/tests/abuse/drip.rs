@@ -130,7 +130,7 @@ fn run(server: SocketAddr, phases: &[(Phase, usize)], pause: Duration) -> Vec<At
     let mut attackers: Vec<Attacker> = Vec::with_capacity(count);
     let longest = phases.iter().map(|(phase, _)| phase.deadline).max().unwrap_or_default();
     let patience = Timestamp::read().after(2 * longest + PATIENCE);
-    let mut next = Timestamp::read().after(pause);
+    let (mut next, mut turn) = (Timestamp::read(), 0);
     while attackers.len() < count || attackers.iter().any(|attacker| attacker.cut.is_none()) {
         for phase in waiting.by_ref().take(CONNECTS_AT_ONCE) {
             let mut attacker = Attacker::connect(server, phase);
@@ -143,8 +143,9 @@ fn run(server: SocketAddr, phases: &[(Phase, usize)], pause: Duration) -> Vec<At
         let now = Timestamp::read();
         assert!(now < patience, "some are never cut");
         if now >= next {
-            attackers.iter_mut().for_each(Attacker::drip);
-            next = now.after(pause);
+            let turns = TURNS as usize;
+            attackers.iter_mut().skip(turn % turns).step_by(turns).for_each(Attacker::drip);
+            (next, turn) = (now.after(pause / TURNS), turn + 1);
         }
         let all = attackers.len() == count;
         let timeout = if all { next.since(now) } else { Duration::ZERO };
@@ -155,6 +156,9 @@ fn run(server: SocketAddr, phases: &[(Phase, usize)], pause: Duration) -> Vec<At
     }
     attackers
 }
+
+/// They do not all drip at once: in so many turns each has dripped.
+const TURNS: u32 = 50;
 
 /// Between two looks at those that are connected already.
 const CONNECTS_AT_ONCE: usize = 100;
