@@ -22,6 +22,12 @@ pub fn now() -> Nanoseconds {
     nanoseconds(clock_gettime(ClockId::Monotonic))
 }
 
+/// What has to be added to [`now`] to have the time of day, in nanoseconds since 1970.
+#[must_use]
+pub fn epoch_offset() -> Nanoseconds {
+    nanoseconds(clock_gettime(ClockId::Realtime)).saturating_sub(now())
+}
+
 /// CPU time, user and system, that the calling thread has used so far, in nanoseconds.
 ///
 /// The kernel also books on it the interrupt work done while it ran: over loopback that is the

@@ -29,6 +29,13 @@ pub fn reserve(connections: usize) -> Result<(), DescriptorLimit> {
     setrlimit(Resource::Nofile, raised).map_err(|_| refused)
 }
 
+/// How many connections one process may have.
+#[must_use]
+pub fn connections_max() -> usize {
+    let hard = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
+    usize::try_from(hard.saturating_sub(RESERVE)).unwrap_or(usize::MAX)
+}
+
 /// The hard limit of open descriptors is too low for the connections asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -45,8 +52,8 @@ impl fmt::Display for DescriptorLimit {
         write!(
             formatter,
             "{connections} connections need as many open files, and this process may have {hard}: \
-             use at most {} --connections, raise the hard limit (`ulimit -Hn` as root, or \
-             LimitNOFILE= of a service), or start several generators",
+             use at most {} --connections for each of the --processes, or raise the hard limit \
+             (`ulimit -Hn` as root, or LimitNOFILE= of a service)",
             hard.saturating_sub(RESERVE)
         )
     }

@@ -358,9 +358,11 @@ impl Scenario for Echo {
         }
     }
 
-    fn stop(&mut self) {
+    fn stop(&mut self, now: Nanoseconds) {
         self.stopped = true;
         if let Model::Open(open) = &mut self.model {
+            // What was due and not looked at yet never leaves either.
+            while open.next(now, |_| false).is_some() {}
             open.pace.stop();
         }
     }
@@ -423,7 +425,7 @@ mod tests {
     use crate::measure::{Measure, Sends};
     use crate::pace::Arrivals;
     use crate::plan::{Ramp, Stage};
-    use crate::scenario::Masks;
+    use crate::scenario::{Masks, Treatment};
 
     /// One client with everything sent, and what is wrong with the answers that it is given.
     struct Exchange {
@@ -441,7 +443,7 @@ mod tests {
         fn with(echo: Echo) -> Self {
             let mut measure = Measure::new(&[Stage::new(Duration::from_secs(1))]);
             measure.begin(0, 2);
-            let tally = Tally { measure, faults: Faults::default() };
+            let tally = Tally { measure, faults: Faults::default(), treatment: Treatment::new() };
             let mut exchange = Self { echo, tally, wire: Vec::new(), masks: Masks::new() };
             exchange.echo.opened(1, 50, &mut exchange.tally);
             exchange.echo.start(100);
@@ -555,7 +557,7 @@ mod tests {
         ];
         for (name, answer, faults) in cases {
             let mut exchange = Exchange::new(40, 4);
-            exchange.echo.stop();
+            exchange.echo.stop(400);
             let (kind, payload) = answer(&exchange);
             exchange.answer(kind, &payload);
             while exchange.echo.awaited() > 0 {
@@ -569,7 +571,7 @@ mod tests {
     #[test]
     fn an_echo_twice_is_stale_and_one_too_many_is_unexpected() {
         let mut exchange = Exchange::new(40, 2);
-        exchange.echo.stop();
+        exchange.echo.stop(400);
         let (first, second) = (exchange.payload(1, 0), exchange.payload(1, 1));
         exchange.answer(Kind::Binary, &first);
         exchange.answer(Kind::Binary, &first);
@@ -581,7 +583,7 @@ mod tests {
     #[test]
     fn echoes_that_never_come_are_missing_at_the_end() {
         let mut exchange = Exchange::new(40, 3);
-        exchange.echo.stop();
+        exchange.echo.stop(400);
         let first = exchange.payload(1, 0);
         exchange.answer(Kind::Binary, &first);
         assert_eq!(exchange.echo.awaited(), 2);
@@ -625,8 +627,8 @@ mod tests {
     #[test]
     fn what_never_left_counts_with_the_time_that_it_waited() {
         let mut exchange = paced(1);
-        exchange.advance(349);
-        exchange.echo.stop();
+        exchange.advance(249);
+        exchange.echo.stop(349);
         exchange.answer_at(400, 0);
         exchange.echo.finish(1_000, &mut exchange.tally);
         let measured = exchange.tally.measure.finish();

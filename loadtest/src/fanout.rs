@@ -20,7 +20,9 @@ pub(crate) struct Fanout {
     clients: Vec<Client>,
     /// Size of the first message, which all others must have.
     size: Option<usize>,
-    /// The client that says `start`.
+    /// Whether a client is to say `start`.
+    starts: bool,
+    /// The one that says it.
     starter: Option<usize>,
     phase: Phase,
 }
@@ -47,16 +49,19 @@ struct Client {
     published: Nanoseconds,
     /// Whether it counts as gone, so that its silence means nothing.
     lost: bool,
+    /// Whether it was opened at all.
+    opened: bool,
     /// Whether it was opened after the start, so that its first number may be any.
     joined_late: bool,
 }
 
 impl Fanout {
-    /// Clients that listen.
-    pub(crate) fn new(connections: usize) -> Self {
+    /// Clients that listen, of which one `starts` the server.
+    pub(crate) fn new(connections: usize, starts: bool) -> Self {
         Self {
             clients: vec![Client::default(); connections],
             size: None,
+            starts,
             starter: None,
             phase: Phase::Before,
         }
@@ -113,7 +118,7 @@ impl Scenario for Fanout {
     fn opened(&mut self, client: usize, _now: Nanoseconds, _tally: &mut Tally) {
         self.starter.get_or_insert(client);
         self.clients[client] =
-            Client { joined_late: self.phase != Phase::Before, ..Client::default() };
+            Client { opened: true, joined_late: self.phase != Phase::Before, ..Client::default() };
     }
 
     fn start(&mut self, _now: Nanoseconds) {
@@ -121,7 +126,7 @@ impl Scenario for Fanout {
     }
 
     fn next(&mut self, _now: Nanoseconds) -> Option<Action> {
-        let starter = self.starter.filter(|_| self.phase == Phase::Due)?;
+        let starter = self.starter.filter(|_| self.starts && self.phase == Phase::Due)?;
         self.phase = Phase::Started;
         Some(Action::Send(starter))
     }
@@ -183,7 +188,7 @@ impl Scenario for Fanout {
         self.clients[client].lost = true;
     }
 
-    fn stop(&mut self) {}
+    fn stop(&mut self, _now: Nanoseconds) {}
 
     /// Nothing: what is still on its way was published for as long as the server likes.
     fn awaited(&self) -> u64 {
@@ -195,7 +200,8 @@ impl Scenario for Fanout {
             return;
         }
         for (number, client) in self.clients.iter().enumerate() {
-            if client.seen == 0 && !client.lost && !client.joined_late {
+            let silent = client.seen == 0 && client.opened && !client.lost;
+            if silent && !client.joined_late {
                 let example = || format!("client {number}: nothing came");
                 tally.faults.count(Fault::Silent, example);
             }
@@ -247,7 +253,7 @@ mod tests {
     use super::*;
     use crate::measure::Measure;
     use crate::plan::Stage;
-    use crate::scenario::Masks;
+    use crate::scenario::{Masks, Treatment};
 
     /// Feeds one client of two with messages, and tells what is wrong with them.
     struct Exchange {
@@ -261,8 +267,8 @@ mod tests {
         fn new() -> Self {
             let mut measure = Measure::new(&[Stage::new(Duration::from_secs(1))]);
             measure.begin(0, 2);
-            let tally = Tally { measure, faults: Faults::default() };
-            Self { fanout: Fanout::new(2), tally, wire: Vec::new(), masks: Masks::new() }
+            let tally = Tally { measure, faults: Faults::default(), treatment: Treatment::new() };
+            Self { fanout: Fanout::new(2, true), tally, wire: Vec::new(), masks: Masks::new() }
         }
 
         fn take(&mut self, kind: Kind, payload: &[u8]) {
@@ -350,6 +356,9 @@ mod tests {
     #[test]
     fn silence_is_a_fault_if_others_heard_something() {
         let mut exchange = Exchange::new();
+        for client in [0, 1] {
+            exchange.fanout.opened(client, NOW, &mut exchange.tally);
+        }
         exchange.fanout.finish(NOW, &mut exchange.tally);
         assert_eq!(exchange.faults(), []);
         exchange.publish(NOW, 0, 20);

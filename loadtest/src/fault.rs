@@ -12,9 +12,10 @@ use std::collections::BTreeMap;
 use std::io;
 
 use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
 
 /// One kind of fault. The order is that of a connection's life, and of the report.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Fault {
     /// Nothing listens at the address.
@@ -75,6 +76,14 @@ pub enum Fault {
     Stale,
     /// A time of publication that is still to come.
     Future,
+    /// An update of a symbol whose snapshot had not come.
+    NoSnapshot,
+    /// A subscription that was refused or not answered.
+    NotSubscribed,
+    /// A request that the server answered with an error.
+    Refused,
+    /// A message that is not what the scenario's protocol says.
+    Unreadable,
     /// A client received nothing while others did.
     Silent,
     /// The server did not answer our Close within the bound.
@@ -115,6 +124,10 @@ impl Fault {
             Self::Reordered => "reordered",
             Self::Stale => "stale",
             Self::Future => "future",
+            Self::NoSnapshot => "no_snapshot",
+            Self::NotSubscribed => "not_subscribed",
+            Self::Refused => "refused",
+            Self::Unreadable => "unreadable",
             Self::Silent => "silent",
             Self::CloseUnanswered => "close_unanswered",
         }
@@ -188,6 +201,12 @@ impl Fault {
             Self::Future => {
                 "server and generator must run on one machine, so that they share CLOCK_MONOTONIC"
             }
+            Self::NoSnapshot => "a snapshot comes before the first update of its symbol",
+            Self::NotSubscribed => "does the server publish the symbols of --symbols?",
+            Self::Refused => "the server's log may say why it refuses the request",
+            Self::Unreadable => {
+                "does the address speak ticker.v1.json? see docs/ticker-protocol.md"
+            }
             Self::Silent => "the server forgot a subscriber, or never reached it",
             Self::CloseUnanswered => {
                 "a server answers a Close with a Close: RFC 6455 section 5.5.1"
@@ -226,14 +245,15 @@ impl std::fmt::Display for Fault {
 }
 
 /// The faults of a run, counted by kind.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(from = "Vec<(Fault, Occurrence)>", into = "Vec<(Fault, Occurrence)>")]
 pub struct Faults {
     by_kind: BTreeMap<Fault, Occurrence>,
     total: u64,
 }
 
 /// How often a fault happened, and what it was the first time.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Occurrence {
     /// How often.
@@ -264,6 +284,13 @@ impl Faults {
         }
     }
 
+    /// Counts those of another generator too.
+    pub(crate) fn add(&mut self, other: &Self) {
+        for (fault, occurrence) in other.iter() {
+            self.count_many(fault, occurrence.count, || occurrence.example.clone());
+        }
+    }
+
     /// Faults of all kinds.
     #[must_use]
     pub const fn total(&self) -> u64 {
@@ -279,6 +306,22 @@ impl Faults {
     /// The kinds that happened, in the order of a connection's life.
     pub fn iter(&self) -> impl Iterator<Item = (Fault, &Occurrence)> {
         self.by_kind.iter().map(|(fault, occurrence)| (*fault, occurrence))
+    }
+}
+
+impl From<Vec<(Fault, Occurrence)>> for Faults {
+    fn from(occurrences: Vec<(Fault, Occurrence)>) -> Self {
+        let mut faults = Self::default();
+        for (fault, occurrence) in occurrences {
+            faults.count_many(fault, occurrence.count, || occurrence.example);
+        }
+        faults
+    }
+}
+
+impl From<Faults> for Vec<(Fault, Occurrence)> {
+    fn from(faults: Faults) -> Self {
+        faults.by_kind.into_iter().collect()
     }
 }
 

@@ -20,12 +20,12 @@ mod connection;
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use mio::{Events, Poll, Token};
-use tickwire_protocol::{Inflater, Limits};
+use tickwire_protocol::{DeflatePolicy, Inflater, Limits};
 
 use crate::clock::{self, Nanoseconds};
 use crate::fault::{Fault, Faults};
@@ -33,14 +33,16 @@ use crate::load::{Connections, Live, Outcome, Part};
 use crate::measure::{Interval, Measure};
 use crate::member::{Member, Spares};
 use crate::plan::Stage;
-use crate::scenario::{Action, Masks, Scenario, Tally};
+use crate::scenario::{Action, Masks, Scenario, Tally, Treatment};
 use crate::timer::Timer;
 
 /// Where and how long, and who is told.
 pub(crate) struct Orders<'a> {
-    pub(crate) address: SocketAddr,
-    pub(crate) host: &'a str,
-    pub(crate) path: &'a str,
+    /// Servers, of which each client has the next one in turn.
+    pub(crate) endpoints: &'a [Endpoint],
+    /// Addresses to connect from, in turn; the system's choice if empty.
+    pub(crate) sources: &'a [IpAddr],
+    pub(crate) deflate: Option<&'a DeflatePolicy>,
     pub(crate) protocols: &'a [&'a str],
     pub(crate) headers: &'a [(&'a str, &'a str)],
     /// Clients in all, of which `initial` are open before the time starts.
@@ -50,6 +52,16 @@ pub(crate) struct Orders<'a> {
     /// Ends the run early when it becomes true.
     pub(crate) stop: &'a AtomicBool,
     pub(crate) observe: &'a mut dyn FnMut(&Live),
+    /// Called when all initial connections are open; the time starts when it returns.
+    pub(crate) gate: &'a mut dyn FnMut() -> io::Result<()>,
+}
+
+/// A server to connect to.
+#[derive(Debug)]
+pub(crate) struct Endpoint {
+    pub(crate) address: SocketAddr,
+    pub(crate) host: String,
+    pub(crate) path: String,
 }
 
 /// All connections of a run, and what they share.
@@ -73,6 +85,10 @@ pub(crate) struct Fleet<'a, S> {
     /// Those of them whose Close was not answered yet.
     unanswered: usize,
     counts: Connections,
+    /// The first client that no ramp has opened yet, and those that one may close again.
+    unused: usize,
+    joined: Vec<usize>,
+    stage: usize,
     /// Clients whose socket had more than one turn may read.
     unfinished: Vec<usize>,
     input: Box<[u8]>,
@@ -112,7 +128,14 @@ impl<'a, S: Scenario> Fleet<'a, S> {
             masks: Masks::new(),
             limits,
             inflater: Inflater::new(false),
-            tally: Tally { measure: Measure::new(orders.stages), faults: Faults::default() },
+            tally: Tally {
+                measure: Measure::new(orders.stages),
+                faults: Faults::default(),
+                treatment: Treatment::new(),
+            },
+            unused: orders.initial,
+            joined: (0..orders.initial).collect(),
+            stage: 0,
             orders,
             scenario,
         })
@@ -123,7 +146,8 @@ impl<'a, S: Scenario> Fleet<'a, S> {
         let mut events = Events::with_capacity(EVENTS_MAX);
         self.connect(&mut events)?;
         let connecting = clock::now() - self.part_began;
-        if self.open > 0 && !self.is_stopped() {
+        (self.orders.gate)()?;
+        if self.is_alive() && !self.is_stopped() {
             self.load(&mut events)?;
             let end = clock::now();
             self.drain(&mut events)?;
@@ -135,6 +159,8 @@ impl<'a, S: Scenario> Fleet<'a, S> {
             connecting: Duration::from_nanos(connecting),
             measured: self.tally.measure.finish(),
             faults: self.tally.faults,
+            treatment: self.tally.treatment,
+            server: None,
             interrupted: self.orders.stop.load(Ordering::Relaxed),
         })
     }
@@ -159,15 +185,23 @@ impl<'a, S: Scenario> Fleet<'a, S> {
     fn load(&mut self, events: &mut Events) -> io::Result<()> {
         self.enter(Part::Running);
         for number in 0..self.orders.stages.len() {
+            self.stage = number;
             self.tally.measure.begin(number, self.open);
             if number == 0 {
                 self.scenario.start(clock::now());
+            } else {
+                self.tick(clock::now());
             }
+            let begun = clock::now();
             let stages = &self.orders.stages[..=number];
             let elapsed: Duration = stages.iter().map(|stage| stage.duration).sum();
             let end = self.part_began.saturating_add(clock::span(elapsed));
-            while self.open > 0 && clock::now() < end && !self.is_stopped() {
+            while self.is_alive() && clock::now() < end && !self.is_stopped() {
                 self.act();
+                if let Some(wanted) = self.orders.stages[number].connections {
+                    let over = (clock::now() - begun) as f64 / (end - begun).max(1) as f64;
+                    self.populate(wanted.at(over));
+                }
                 self.turn(events, end)?;
             }
         }
@@ -178,12 +212,29 @@ impl<'a, S: Scenario> Fleet<'a, S> {
     /// Waits for what is due yet, within a bound.
     fn drain(&mut self, events: &mut Events) -> io::Result<()> {
         self.enter(Part::Draining);
-        self.scenario.stop();
+        self.scenario.stop(self.part_began);
         let end = self.part_began + DRAIN_WAIT;
+        let heard = self.part_began + if self.hear_out() { HEAR_WAIT } else { 0 };
         while self.scenario.awaited() > 0 && clock::now() < end {
             self.turn(events, end)?;
         }
+        while clock::now() < heard {
+            self.turn(events, heard)?;
+        }
         Ok(())
+    }
+
+    /// Reads on for clients that did not care to: what the server did to them meanwhile lies behind
+    /// what it sent. Returns whether there are any.
+    fn hear_out(&mut self) -> bool {
+        let before = self.unfinished.len();
+        for (client, member) in self.members.iter_mut().enumerate() {
+            if let Some(member) = member.as_mut().filter(|member| member.paused) {
+                member.paused = false;
+                self.unfinished.push(client);
+            }
+        }
+        self.unfinished.len() > before
     }
 
     /// Closes all connections, and lets the server end TCP first (RFC 6455 section 7.1.1): so
@@ -218,8 +269,46 @@ impl<'a, S: Scenario> Fleet<'a, S> {
                     let outcome = self.compose(client, now);
                     self.settle(client, outcome);
                 }
+                Action::Open(client) => self.start(client),
+                Action::Close(client) => {
+                    let outcome = self.say_close(client);
+                    self.settle(client, outcome);
+                }
+                Action::Pause(client) => {
+                    if let Some(member) = &mut self.members[client] {
+                        member.paused = true;
+                    }
+                }
+                Action::Sip(client) => {
+                    let outcome = self.sip(client);
+                    self.settle(client, outcome);
+                }
             }
             now = clock::now();
+        }
+    }
+
+    /// Opens or closes clients until as many are open as a stage wants now. Those that opened last
+    /// are the first to go.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a number of connections that was checked before the run"
+    )]
+    fn populate(&mut self, wanted: f64) {
+        let wanted = (wanted.round() as usize).min(self.members.len());
+        while self.open + self.pending < wanted
+            && self.pending < PENDING_MAX
+            && self.unused < self.members.len()
+        {
+            self.joined.push(self.unused);
+            self.start(self.unused);
+            self.unused += 1;
+        }
+        while self.open > wanted {
+            let Some(client) = self.joined.pop() else { return };
+            let outcome = self.say_close(client);
+            self.settle(client, outcome);
         }
     }
 
@@ -260,7 +349,9 @@ impl<'a, S: Scenario> Fleet<'a, S> {
             Part::Running => self.scenario.due(),
             _ => Nanoseconds::MAX,
         };
-        let until = until.min(self.tick_at);
+        let is_ramp = |stage: &Stage| stage.connections.is_some_and(|it| it.from != it.to);
+        let ramps = self.part == Part::Running && is_ramp(&self.orders.stages[self.stage]);
+        let until = until.min(self.tick_at).min(if ramps { now + RAMP } else { until });
         if due < until {
             if due <= now + WAKE_UP {
                 return Ok(0);
@@ -286,12 +377,18 @@ impl<S: Scenario> Fleet<'_, S> {
         let Interval { rate, p99 } = self.tally.measure.tick(now, self.open);
         (self.orders.observe)(&Live {
             part: self.part,
+            stage: self.stage,
             elapsed: Duration::from_nanos(now - self.part_began),
             open: self.open + self.leaving,
             messages_per_second: rate,
             p99: Duration::from_nanos(p99),
             faults: self.tally.faults.total(),
         });
+    }
+
+    /// Whether there is a connection, or there may be one yet.
+    const fn is_alive(&self) -> bool {
+        self.open + self.pending > 0 || self.orders.initial == 0
     }
 
     fn is_stopped(&self) -> bool {
@@ -321,11 +418,17 @@ const OPEN_WAIT: Nanoseconds = 10_000_000_000;
 /// How long answers that are due are waited for after the end, in nanoseconds.
 const DRAIN_WAIT: Nanoseconds = 5_000_000_000;
 
+/// How long clients that did not read are listened to, in nanoseconds.
+const HEAR_WAIT: Nanoseconds = 500_000_000;
+
 /// How long the server's Closes are waited for, in nanoseconds.
 const CLOSE_WAIT: Nanoseconds = 5_000_000_000;
 
 /// How long the server may then take to end TCP, in nanoseconds. Not a fault if it does not.
 const END_WAIT: Nanoseconds = 1_000_000_000;
+
+/// How often the number of connections follows its ramp, in nanoseconds.
+const RAMP: Nanoseconds = 5_000_000;
 
 /// How often the observer is told, in nanoseconds.
 const TICK: Nanoseconds = 200_000_000;

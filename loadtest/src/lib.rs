@@ -14,31 +14,49 @@
 
 #![forbid(unsafe_code)]
 
+mod abuse;
+mod capacity;
 pub mod clock;
+mod connect;
 pub mod descriptors;
 mod echo;
 mod fanout;
 mod fault;
+mod file;
 mod fleet;
 mod health;
+mod idle;
 mod load;
 mod measure;
 mod member;
+mod mixed;
 mod pace;
 mod plan;
 pub mod report;
 mod scenario;
+pub mod server;
 mod size;
+mod sources;
+pub mod swarm;
 mod target;
+mod threshold;
+mod ticker;
 mod timer;
 
+pub use abuse::{Abuse, Attack, Attacked, Ending};
+pub use capacity::{Capacity, Search, Vary, why_not};
 pub use fault::{Fault, Faults, Occurrence};
+pub use file::{DEPTH_OPEN, ScenarioFile};
 pub use health::{
     CORE_SHARE_MAX, LATE_AFTER, LATE_SHARE_MAX, Saturation, WAIT_SHARE_MAX, saturations,
 };
 pub use load::{Connections, Live, Load, LoadError, Outcome, Part, Work};
 pub use measure::{LATENCY_MAX, Measured, Point, Sends, StageMeasured, Window};
+pub use mixed::Mix;
 pub use pace::Arrivals;
 pub use plan::{Ramp, Stage};
+pub use scenario::Treatment;
 pub use size::{SIZE_MAX, Size};
 pub use target::{Target, TargetError};
+pub use threshold::{Checked, Threshold};
+pub use ticker::Subscription;

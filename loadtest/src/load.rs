@@ -2,25 +2,37 @@
 //!
 //! [`Load`] is the order, complete and checked; [`Load::run`] drives it to its end on the calling
 //! thread; [`Live`] is told some times a second while it goes on; [`Outcome`] is the result. The
-//! command line and tests of other crates come in here.
+//! command line, scenario files and tests of other crates come in here.
 
-use std::fmt;
+mod error;
+
 use std::io;
+use std::net::IpAddr;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use tickwire_protocol::{AnswerError, ClientHandshake};
+use serde::{Deserialize, Serialize};
+use tickwire_protocol::{ClientHandshake, DeflatePolicy};
 
-use crate::descriptors::{self, DescriptorLimit};
+use crate::connect::Connect;
+use crate::descriptors;
 use crate::echo::Echo;
 use crate::fanout::Fanout;
 use crate::fault::Faults;
-use crate::fleet::{Fleet, Orders};
+use crate::fleet::{Endpoint, Fleet, Orders};
+use crate::idle::Idle;
 use crate::measure::Measured;
+use crate::mixed::{Mix, Mixed};
 use crate::pace::{Arrivals, Pace};
 use crate::plan::Stage;
+use crate::scenario::{Scenario, Treatment};
+use crate::server::{ServerError, ServerUse, Watch};
 use crate::size::Size;
-use crate::target::{Target, TargetError};
+use crate::sources;
+use crate::swarm;
+use crate::target::Target;
+use crate::ticker::{Subscription, Ticker};
+pub use error::LoadError;
 
 /// A run to be made.
 ///
@@ -37,27 +49,39 @@ use crate::target::{Target, TargetError};
 /// println!("{} messages/s", outcome.measured.messages_per_second());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Load {
-    /// The server.
-    pub target: Target,
-    /// What its clients do.
+    /// The servers; each client has the next one in turn. At least one.
+    pub targets: Vec<Target>,
+    /// What the clients do.
     pub work: Work,
     /// How many clients, at least 1.
     pub connections: usize,
-    /// What happens one after the other, counted from when all are open.
+    /// What happens one after the other, counted from when all are open. At least one.
     pub stages: Vec<Stage>,
     /// How messages of the open model follow each other.
     pub arrivals: Arrivals,
+    /// Which clients are bad on purpose.
+    pub mix: Option<Mix>,
     /// Subprotocols offered in the handshake, in order of preference.
     pub protocols: Vec<String>,
     /// Further headers of the handshake.
     pub headers: Vec<(String, String)>,
+    /// Whether permessage-deflate is offered, without context takeover.
+    pub deflate: bool,
+    /// Addresses to connect from, in turn. Without any the system chooses; on the loopback as many
+    /// as the number of connections asks for.
+    pub sources: Vec<IpAddr>,
+    /// The server's process, whose use of the machine is to be reported.
+    pub server_pid: Option<u32>,
+    /// How many processes make the load, when not as many as their descriptors ask for.
+    pub processes: Option<usize>,
 }
 
 /// What the clients of a run do.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Work {
     /// Each sends binary messages and awaits their echoes.
@@ -69,7 +93,16 @@ pub enum Work {
         depth: usize,
     },
     /// One says `start`, and all receive what the server then publishes.
-    Fanout,
+    Fanout {
+        /// Whether one says `start`, or another generator's client does.
+        starts: bool,
+    },
+    /// Each subscribes to prices.
+    Ticker(Subscription),
+    /// None does anything.
+    Idle,
+    /// Each connects, closes, and connects again.
+    Connect,
 }
 
 impl Work {
@@ -78,18 +111,35 @@ impl Work {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Echo { .. } => "echo",
-            Self::Fanout => "fanout",
+            Self::Fanout { .. } => "fanout",
+            Self::Ticker(_) => "ticker",
+            Self::Idle => "idle",
+            Self::Connect => "connect",
         }
+    }
+
+    /// Whether a run without a message has failed.
+    #[must_use]
+    pub const fn expects_messages(&self) -> bool {
+        !matches!(self, Self::Idle)
+    }
+
+    /// Whether the clients send at intended times if there is a rate.
+    #[must_use]
+    pub const fn can_be_paced(&self) -> bool {
+        matches!(self, Self::Echo { .. } | Self::Connect)
     }
 }
 
 /// How a run goes on.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Live {
     /// What is being done.
     pub part: Part,
-    /// Since when.
+    /// The number of the stage, while running.
+    pub stage: usize,
+    /// Since when the part goes on.
     pub elapsed: Duration,
     /// Connections that are open.
     pub open: usize,
@@ -102,7 +152,7 @@ pub struct Live {
 }
 
 /// The parts of a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Part {
     /// Connections are opened.
@@ -116,7 +166,7 @@ pub enum Part {
 }
 
 /// What became of the connections.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Connections {
     /// Handshakes that were completed.
@@ -128,7 +178,7 @@ pub struct Connections {
 }
 
 /// What came out of a run.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Outcome {
     /// What became of the connections.
@@ -139,6 +189,11 @@ pub struct Outcome {
     pub measured: Measured,
     /// What went wrong.
     pub faults: Faults,
+    /// What the server did to clients that were bad on purpose: which kind, what, how often.
+    #[serde(with = "treatment")]
+    pub treatment: Treatment,
+    /// What the run cost the server.
+    pub server: Option<ServerUse>,
     /// Whether the run was stopped before its time.
     pub interrupted: bool,
 }
@@ -152,17 +207,31 @@ impl Outcome {
 }
 
 impl Load {
-    /// A run of one stage in the closed model, without subprotocols and further headers.
+    /// A run of one stage in the closed model, and nothing special.
     #[must_use]
     pub fn new(target: Target, work: Work, connections: usize, duration: Duration) -> Self {
         Self {
-            target,
+            targets: vec![target],
             work,
             connections,
             stages: vec![Stage::new(duration)],
             arrivals: Arrivals::Even,
+            mix: None,
             protocols: Vec::new(),
             headers: Vec::new(),
+            deflate: false,
+            sources: Vec::new(),
+            server_pid: None,
+            processes: None,
+        }
+    }
+
+    /// The scenario's name in reports.
+    #[must_use]
+    pub const fn scenario(&self) -> &'static str {
+        match self.mix {
+            Some(_) => "mixed",
+            None => self.work.name(),
         }
     }
 
@@ -178,8 +247,10 @@ impl Load {
         self.stages.iter().map(|stage| stage.duration).sum()
     }
 
-    /// Makes the run, on this thread. Takes the time of its stages and some seconds at most to connect and to
-    /// close; `stop` ends it earlier. `observe` is told some five times a second how it goes.
+    /// Makes the run: on this thread, or with several processes of this program, which is
+    /// `tickwire-load` then. Takes the time of its stages and some seconds at most to
+    /// connect and to close; `stop` ends it earlier. `observe` is told some five times a second how
+    /// it goes.
     ///
     /// # Errors
     ///
@@ -190,71 +261,164 @@ impl Load {
         stop: &AtomicBool,
         observe: &mut dyn FnMut(&Live),
     ) -> Result<Outcome, LoadError> {
+        let mut watch = match self.server_pid {
+            None => None,
+            Some(pid) => {
+                let gone = || LoadError::Server(ServerError::NoProcess(pid));
+                Some(Watch::new(pid).ok_or_else(gone)?)
+            }
+        };
+        let mut observe = |live: &Live| {
+            if let Some(watch) = &mut watch {
+                watch.follow(live);
+            }
+            observe(live);
+        };
+        self.check()?;
+        let needed = swarm::processes_needed(self.connections);
+        let processes = self.processes.unwrap_or(needed).clamp(1, self.connections);
+        let mut outcome = match processes {
+            1 => self.run_gated(stop, &mut observe, &mut || Ok(()))?,
+            several => swarm::run(self, several, stop, &mut observe)?,
+        };
+        let messages = outcome.measured.window.messages;
+        outcome.server = watch.map(|watch| watch.finish(&self.stages, messages));
+        Ok(outcome)
+    }
+
+    /// Makes the run; the time starts when `gate`, called with all connections open, returns.
+    pub(crate) fn run_gated(
+        &self,
+        stop: &AtomicBool,
+        observe: &mut dyn FnMut(&Live),
+        gate: &mut dyn FnMut() -> io::Result<()>,
+    ) -> Result<Outcome, LoadError> {
+        self.check()?;
+        descriptors::reserve(self.connections).map_err(LoadError::Descriptors)?;
         let protocols: Vec<&str> = self.protocols.iter().map(String::as_str).collect();
         let headers: Vec<(&str, &str)> =
             self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        let host = self.target.host();
-        let path = self.target.path();
-        ClientHandshake::new([0; 16])
-            .request(&host, path, &protocols, &headers, &mut Vec::new())
-            .map_err(LoadError::Request)?;
-        descriptors::reserve(self.connections).map_err(LoadError::Descriptors)?;
+        let mut endpoints = Vec::new();
+        for target in &self.targets {
+            let address = target.resolve().map_err(LoadError::Target)?;
+            endpoints.push(Endpoint {
+                address,
+                host: target.host(),
+                path: target.path().to_owned(),
+            });
+        }
+        let addresses = endpoints.iter().map(|endpoint| endpoint.address);
+        let sources = match self.sources.is_empty() {
+            true => sources::for_loopback(addresses, self.connections),
+            false => self.sources.clone(),
+        };
+        let policy = DeflatePolicy::DEFAULT;
         let orders = Orders {
-            address: self.target.resolve().map_err(LoadError::Target)?,
-            host: &host,
-            path,
+            endpoints: &endpoints,
+            sources: &sources,
+            deflate: self.deflate.then_some(&policy),
             protocols: &protocols,
             headers: &headers,
             connections: self.connections,
-            initial: self.connections,
+            initial: self.initial(),
             stages: &self.stages,
             stop,
             observe,
+            gate,
         };
+        self.drive(orders).map_err(LoadError::System)
+    }
+
+    /// Runs the scenario.
+    fn drive(&self, orders: Orders<'_>) -> io::Result<Outcome> {
+        let connections = self.connections;
+        let pace = || Pace::new(&self.stages, self.arrivals);
         match &self.work {
             Work::Echo { size, depth } => {
-                let pace = Pace::new(&self.stages, self.arrivals);
-                let echo = Echo::new(self.connections, size, (*depth).max(1), pace);
-                Fleet::new(orders, echo).and_then(Fleet::run)
+                self.drive_mixed(orders, Echo::new(connections, size, (*depth).max(1), pace()))
             }
-            Work::Fanout => Fleet::new(orders, Fanout::new(self.connections)).and_then(Fleet::run),
+            Work::Fanout { starts } => self.drive_mixed(orders, Fanout::new(connections, *starts)),
+            Work::Ticker(subscription) => {
+                self.drive_mixed(orders, Ticker::new(connections, subscription))
+            }
+            Work::Idle => Fleet::new(orders, Idle)?.run(),
+            Work::Connect => Fleet::new(orders, Connect::new(connections, pace()))?.run(),
         }
-        .map_err(LoadError::System)
+    }
+
+    fn drive_mixed(&self, orders: Orders<'_>, scenario: impl Scenario) -> io::Result<Outcome> {
+        match &self.mix {
+            None => Fleet::new(orders, scenario)?.run(),
+            Some(mix) => Fleet::new(orders, Mixed::new(scenario, self.connections, mix))?.run(),
+        }
+    }
+
+    /// Connections that are to be open before the time starts.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "ramps are checked not to be negative, and bounded by the connections"
+    )]
+    fn initial(&self) -> usize {
+        if self.work == Work::Connect {
+            return 0;
+        }
+        let first = self.stages.first().and_then(|stage| stage.connections);
+        // A run whose first stage begins with none still needs one to be alive.
+        first.map_or(self.connections, |ramp| (ramp.from as usize).clamp(1, self.connections))
+    }
+
+    /// Whether the run makes sense.
+    pub(crate) fn check(&self) -> Result<(), LoadError> {
+        let refuse = |words: &str| Err(LoadError::Plan(words.to_owned()));
+        if self.targets.is_empty() || self.stages.is_empty() || self.connections == 0 {
+            return refuse("a run needs a server, a stage and a connection");
+        }
+        let rates = self.stages.iter().filter_map(|stage| stage.rate);
+        let ramps = self.stages.iter().filter_map(|stage| stage.connections);
+        if !rates.clone().chain(ramps.clone()).all(|ramp| ramp.is_valid()) {
+            return refuse("rates and connections are numbers that are not negative");
+        }
+        if rates.clone().count() > 0 && !self.work.can_be_paced() {
+            return refuse("a rate belongs to `echo` and `connect`: here the server publishes");
+        }
+        if rates.clone().count() % self.stages.len() != 0 {
+            return refuse("either all stages have a rate (open model) or none (closed model)");
+        }
+        if !ramps.clone().all(|ramp| ramp.from.max(ramp.to) <= self.connections as f64) {
+            return refuse("a stage wants more connections than the run has");
+        }
+        if self.mix.is_some_and(|mix| !mix.is_valid()) {
+            return refuse("the shares of bad clients are 0 to 1 each and less than 1 together");
+        }
+        let protocols: Vec<&str> = self.protocols.iter().map(String::as_str).collect();
+        let headers: Vec<(&str, &str)> =
+            self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        for target in &self.targets {
+            ClientHandshake::new([0; 16])
+                .request(&target.host(), target.path(), &protocols, &headers, &mut Vec::new())
+                .map_err(LoadError::Request)?;
+        }
+        Ok(())
     }
 }
 
-/// Why a run could not begin or go on.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum LoadError {
-    /// The address is of no use.
-    Target(TargetError),
-    /// A header or subprotocol cannot be sent.
-    Request(AnswerError),
-    /// The process may not open so many connections.
-    Descriptors(DescriptorLimit),
-    /// The operating system failed.
-    System(io::Error),
-}
+/// A map whose keys are no text, as JSON has it: a list of pairs.
+mod treatment {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-impl fmt::Display for LoadError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Target(error) => error.fmt(formatter),
-            Self::Request(error) => write!(formatter, "the handshake cannot be written: {error}"),
-            Self::Descriptors(error) => error.fmt(formatter),
-            Self::System(error) => write!(formatter, "the system refused to go on: {error}"),
-        }
+    use crate::scenario::Treatment;
+
+    pub(super) fn serialize<S: Serializer>(
+        treatment: &Treatment,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        treatment.iter().collect::<Vec<_>>().serialize(serializer)
     }
-}
 
-impl std::error::Error for LoadError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Target(error) => Some(error),
-            Self::Request(error) => Some(error),
-            Self::Descriptors(error) => Some(error),
-            Self::System(error) => Some(error),
-        }
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Treatment, D::Error> {
+        Ok(Vec::deserialize(deserializer)?.into_iter().collect())
     }
 }

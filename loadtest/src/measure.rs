@@ -10,10 +10,12 @@
 //! because leaving out the slowest would flatter the server. Stages that warm up are measured and
 //! left out of the whole.
 
+mod encoded;
 mod latencies;
 mod series;
 
 use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
 
 use crate::clock::{self, Nanoseconds};
 use crate::health::LATE_AFTER;
@@ -62,7 +64,7 @@ struct Begun {
 }
 
 /// What happened between `begin` and `end`, or in a stage.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Window {
     /// Length, in nanoseconds.
@@ -78,7 +80,7 @@ pub struct Window {
 }
 
 /// How messages of the open model left. All zero in the closed model.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Sends {
     /// Messages sent.
@@ -101,17 +103,20 @@ pub(crate) struct Interval {
 }
 
 /// A finished run's figures.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Measured {
     /// The stages that are not for warming up, in sum.
     pub window: Window,
     /// Latencies in nanoseconds, three significant digits, at most [`LATENCY_MAX`]; from the
     /// intended time in the open model.
+    #[serde(with = "encoded")]
     pub latency: Histogram<u64>,
     /// In the open model, the same from the moment at which each message left.
+    #[serde(with = "encoded")]
     pub raw: Histogram<u64>,
     /// How long turns of the generator's loop took, in nanoseconds.
+    #[serde(with = "encoded")]
     pub lag: Histogram<u64>,
     /// How messages left.
     pub sends: Sends,
@@ -124,7 +129,7 @@ pub struct Measured {
 }
 
 /// A stage's figures.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct StageMeasured {
     /// Its name.
@@ -134,8 +139,10 @@ pub struct StageMeasured {
     /// What happened in it.
     pub window: Window,
     /// Latencies of messages that came in it, in nanoseconds.
+    #[serde(with = "encoded")]
     pub latency: Histogram<u64>,
     /// The same from the moment of sending, in the open model.
+    #[serde(with = "encoded")]
     pub raw: Histogram<u64>,
     /// How messages left.
     pub sends: Sends,
@@ -182,9 +189,15 @@ impl Measure {
     /// Counts one right message of `bytes` payload bytes that was `latency` nanoseconds on its way.
     #[inline]
     pub(crate) fn record(&mut self, latency: Nanoseconds, bytes: usize) {
+        self.count(bytes);
+        self.latency.record(latency);
+    }
+
+    /// Counts a right message that has no latency.
+    #[inline]
+    pub(crate) const fn count(&mut self, bytes: usize) {
         self.count.messages += 1;
         self.count.bytes += bytes as u64;
-        self.latency.record(latency);
     }
 
     /// The same in the open model: `latency` from the intended time, `raw` from the sending.
@@ -258,8 +271,11 @@ impl Measure {
         let mut measured = Measured { lag: self.whole_lag, ..Measured::empty() };
         measured.points = self.series.finish();
         measured.stages = self.stages;
+        // What never left is known when all is over.
+        if let Some(last) = measured.stages.last_mut() {
+            last.sends.unsent = unsent;
+        }
         measured.sum_up();
-        measured.sends.unsent = unsent;
         measured
     }
 }

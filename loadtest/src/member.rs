@@ -7,10 +7,12 @@
 //! A member is made by [`Member::connect`] and dropped by the fleet; dropping it closes the socket.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
+use rustix::io::Errno;
+use socket2::{Domain, Socket, Type};
 use tickwire_protocol::{ClientHandshake, Connection};
 
 use crate::clock::Nanoseconds;
@@ -24,6 +26,8 @@ pub(crate) struct Member {
     pub(crate) deadline: Nanoseconds,
     /// Whether we have said Close.
     pub(crate) leaving: bool,
+    /// Whether nothing is to be read but on purpose.
+    pub(crate) paused: bool,
     /// What the kernel has not taken yet: without room of its own unless it is in use.
     backlog: Vec<u8>,
     /// How much of the backlog was sent.
@@ -51,16 +55,21 @@ impl Phase {
 const _: () = assert!(size_of::<Option<Member>>() <= 128);
 
 impl Member {
-    /// Starts to connect. Readiness comes as events with `token`, edge-triggered.
+    /// Starts to connect, from the address `source` if there is one. Readiness comes as events with
+    /// `token`, edge-triggered.
     ///
     /// Nagle's algorithm is off: it would hold back a message while another is on its way.
     pub(crate) fn connect(
         address: SocketAddr,
+        source: Option<IpAddr>,
         registry: &Registry,
         token: Token,
         deadline: Nanoseconds,
     ) -> io::Result<Self> {
-        let mut socket = TcpStream::connect(address)?;
+        let mut socket = match source {
+            None => TcpStream::connect(address)?,
+            Some(source) => connect_from(source, address)?,
+        };
         socket.set_nodelay(true)?;
         registry.register(&mut socket, token, Interest::READABLE | Interest::WRITABLE)?;
         Ok(Self {
@@ -68,6 +77,7 @@ impl Member {
             phase: Phase::Connecting,
             deadline,
             leaving: false,
+            paused: false,
             backlog: Vec::new(),
             backlog_sent: 0,
         })
@@ -134,6 +144,15 @@ impl Member {
     }
 }
 
+fn connect_from(source: IpAddr, address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), None)?;
+    socket.bind(&SocketAddr::new(source, 0).into())?;
+    match socket.connect(&address.into()) {
+        Err(error) if error.raw_os_error() != Some(Errno::INPROGRESS.raw_os_error()) => Err(error),
+        _ => Ok(TcpStream::from_std(socket.into())),
+    }
+}
+
 /// Writes until all is taken or the kernel would block: only then does it tell when it takes more.
 #[inline]
 fn write(socket: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
@@ -180,7 +199,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut poll = mio::Poll::new().unwrap();
         let address = listener.local_addr().unwrap();
-        let member = Member::connect(address, poll.registry(), Token(0), 0).unwrap();
+        let member = Member::connect(address, None, poll.registry(), Token(0), 0).unwrap();
         let (peer, _) = listener.accept().unwrap();
         poll.poll(&mut mio::Events::with_capacity(1), None).unwrap();
         assert!(member.is_connected().unwrap());
@@ -214,7 +233,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         drop(listener);
         let mut poll = mio::Poll::new().unwrap();
-        let refused = match Member::connect(address, poll.registry(), Token(0), 0) {
+        let refused = match Member::connect(address, None, poll.registry(), Token(0), 0) {
             Err(error) => error,
             Ok(member) => {
                 poll.poll(&mut mio::Events::with_capacity(1), None).unwrap();

@@ -9,20 +9,32 @@
 //! generator was the limit keeps its counts and costs, but its rate and latency are withheld unless
 //! they are asked for: they would be taken for the server's.
 
+mod chart;
+mod compare;
+mod hdr;
+mod html;
 mod latency;
+mod steps;
 mod table;
 mod words;
 
 use serde::{Deserialize, Serialize};
 
+use crate::abuse::Attacked;
 use crate::fault::Faults;
 use crate::health::{Saturation, saturations};
 use crate::load::{Load, Outcome, Work};
 use crate::measure::{Measured, Point, Sends, StageMeasured};
 use crate::pace::Arrivals;
 use crate::plan::{Ramp, Stage};
+use crate::server::ServerUse;
+use crate::threshold::{Checked, Threshold};
 
+pub use compare::compare;
+pub use hdr::hdr_log;
+pub use html::html;
 pub use latency::Latency;
+pub use steps::{capacity, step};
 pub use table::table;
 pub use words::{duration, grouped, rounded, significant};
 
@@ -43,14 +55,20 @@ pub struct Report {
     pub config: Config,
     /// What came out.
     pub result: Results,
+    /// Conditions that must not be met, and how they fared.
+    #[serde(default)]
+    pub checks: Vec<Checked>,
+    /// What attacks came to, each beside the stage of its name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attacks: Vec<Attacked>,
 }
 
 /// What was asked for.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Config {
-    /// The server.
-    pub url: String,
+    /// The servers.
+    pub urls: Vec<String>,
     /// Clients.
     pub connections: usize,
     /// Length of all stages.
@@ -126,6 +144,12 @@ pub struct Results {
     pub sends: Option<SendCounts>,
     /// What the generator cost.
     pub client: Client,
+    /// What the run cost the server, if it was watched.
+    #[serde(default)]
+    pub server: Option<ServerUse>,
+    /// What the server did to clients that were bad on purpose.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub treatment: Vec<Treated>,
     /// Each stage by itself.
     pub stages: Vec<StageResult>,
     /// The run over time.
@@ -206,6 +230,24 @@ pub struct PointResult {
     pub max_us: f64,
 }
 
+/// What the server did to one kind of bad client.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Treated {
+    /// The kind: `slow`, `stalled` or `restless`.
+    pub clients: String,
+    /// How the connection ended, as errors are named.
+    pub end: String,
+    /// How often.
+    pub count: u64,
+}
+
+impl Treated {
+    fn new(((clients, end), count): (&(String, String), &u64)) -> Self {
+        Self { clients: clients.clone(), end: end.clone(), count: *count }
+    }
+}
+
 /// Errors of one kind.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -230,10 +272,27 @@ impl Report {
         Self {
             schema: SCHEMA,
             generator: concat!("tickwire-load ", env!("CARGO_PKG_VERSION")).to_owned(),
-            scenario: load.work.name().to_owned(),
+            scenario: load.scenario().to_owned(),
             config: Config::new(load),
             result: Results::new(load, outcome),
+            checks: Vec::new(),
+            attacks: Vec::new(),
         }
+    }
+
+    /// The same with these conditions checked; whether one failed the run is in [`Report::checks`].
+    #[must_use]
+    pub fn check(mut self, thresholds: &[Threshold]) -> Self {
+        self.checks = thresholds.iter().map(|threshold| threshold.check(&self)).collect();
+        self
+    }
+
+    /// The same as the report of an abuse run.
+    #[must_use]
+    pub fn with_attacks(mut self, attacks: Vec<Attacked>) -> Self {
+        "abuse".clone_into(&mut self.scenario);
+        self.attacks = attacks;
+        self
     }
 
     /// The same without rate and latency if the generator was the limit.
@@ -250,11 +309,11 @@ impl Config {
     fn new(load: &Load) -> Self {
         let (size, depth) = match &load.work {
             Work::Echo { size, depth } => (Some(size.to_string()), Some(*depth)),
-            Work::Fanout => (None, None),
+            _ => (None, None),
         };
         let is_open = load.is_open_model();
         Self {
-            url: load.target.to_string(),
+            urls: load.targets.iter().map(ToString::to_string).collect(),
             connections: load.connections,
             duration_seconds: load.duration().as_secs_f64(),
             model: if is_open { "open" } else { "closed" }.to_owned(),
@@ -283,8 +342,10 @@ impl Results {
     fn new(load: &Load, outcome: &Outcome) -> Self {
         let Outcome { connections, measured, faults, .. } = outcome;
         let is_open = load.is_open_model();
+        let silent = load.work.expects_messages() && measured.window.messages == 0;
+        let opened = connections.opened > 0;
         Self {
-            ok: outcome.is_flawless(),
+            ok: faults.total() == 0 && !silent && opened,
             interrupted: outcome.interrupted,
             saturated: saturations(measured),
             withheld: false,
@@ -301,6 +362,8 @@ impl Results {
             latency_raw: Latency::with_curve(&measured.raw).filter(|_| is_open),
             sends: is_open.then(|| SendCounts::new(measured.sends)),
             client: Client::new(measured),
+            server: outcome.server.clone(),
+            treatment: outcome.treatment.iter().map(Treated::new).collect(),
             stages: measured.stages.iter().map(StageResult::new).collect(),
             points: measured.points.iter().map(PointResult::new).collect(),
             errors_total: faults.total(),

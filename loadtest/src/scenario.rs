@@ -6,6 +6,8 @@
 //!
 //! A client is named by its number, 0 to `connections - 1`.
 
+use std::collections::BTreeMap;
+
 use rand::rngs::SmallRng;
 use tickwire_frame::{Header, OpCode, mask};
 use tickwire_protocol::Kind;
@@ -58,8 +60,14 @@ pub(crate) trait Scenario {
     /// The socket of `client` is closed: [`Action::Open`] may open it anew.
     fn vacated(&mut self, _client: usize) {}
 
+    /// Whether the server may end the connection of `client` as it likes: what it does is counted
+    /// as its treatment of a bad client and not as a fault. Names the client's kind.
+    fn tolerates(&self, _client: usize) -> Option<&'static str> {
+        None
+    }
+
     /// The run's time is over: nothing more may be sent.
-    fn stop(&mut self);
+    fn stop(&mut self, now: Nanoseconds);
 
     /// Messages that are on their way and must come: the run waits for them, within a bound.
     fn awaited(&self) -> u64;
@@ -77,8 +85,16 @@ pub(crate) trait Scenario {
 /// What the fleet is to do for a scenario.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Action {
-    /// Let this open client compose, and send what it wrote.
+    /// Let this open client compose, and send what it wrote; not while former output waits.
     Send(usize),
+    /// Open this client, which is not open.
+    Open(usize),
+    /// Close this open client.
+    Close(usize),
+    /// Read nothing more for this open client.
+    Pause(usize),
+    /// Read a little for this client, which is paused.
+    Sip(usize),
 }
 
 /// A message as it came.
@@ -93,7 +109,12 @@ pub(crate) struct Received<'a> {
 pub(crate) struct Tally {
     pub(crate) measure: Measure,
     pub(crate) faults: Faults,
+    /// What the server did to clients that were bad on purpose.
+    pub(crate) treatment: Treatment,
 }
+
+/// How often the server did what (a fault's name) to which kind of bad client.
+pub type Treatment = BTreeMap<(String, String), u64>;
 
 /// What a client wants to send: frames are appended to the loop's one output buffer, which leaves
 /// in one system call when the client's input is dealt with.

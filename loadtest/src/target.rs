@@ -10,9 +10,11 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use http::Uri;
+use serde::{Deserialize, Serialize};
 
 /// A server to load, as named on the command line: `ws://host[:port][/path][?query]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Target {
     host: String,
     port: u16,
@@ -88,6 +90,20 @@ impl FromStr for Target {
         // With a query but no path the path is empty, which a request line must not be.
         let slash = if path.starts_with('/') { "" } else { "/" };
         Ok(Self { host: authority.host().to_owned(), port, path: format!("{slash}{path}") })
+    }
+}
+
+impl TryFrom<String> for Target {
+    type Error = TargetError;
+
+    fn try_from(text: String) -> Result<Self, TargetError> {
+        text.parse()
+    }
+}
+
+impl From<Target> for String {
+    fn from(target: Target) -> Self {
+        target.to_string()
     }
 }
 

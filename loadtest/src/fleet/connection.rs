@@ -9,7 +9,7 @@ use mio::Token;
 use mio::event::Event as Readiness;
 use tickwire_protocol::{ClientError, ClientHandshake, CloseCode, Connection, Event, Role, State};
 
-use super::{Fleet, OPEN_WAIT, Orders};
+use super::{Endpoint, Fleet, OPEN_WAIT, Orders};
 use crate::clock::{self, Nanoseconds};
 use crate::fault::Fault;
 use crate::load::Part;
@@ -26,7 +26,10 @@ impl<S: Scenario> Fleet<'_, S> {
     /// Begins to open a connection.
     pub(super) fn start(&mut self, client: usize) {
         let deadline = clock::now() + OPEN_WAIT;
-        match Member::connect(self.orders.address, self.poll.registry(), Token(client), deadline) {
+        let Orders { endpoints, sources, .. } = self.orders;
+        let address = endpoints[client % endpoints.len()].address;
+        let source = sources.get(client % sources.len().max(1)).copied();
+        match Member::connect(address, source, self.poll.registry(), Token(client), deadline) {
             Ok(member) => {
                 self.members[client] = Some(member);
                 self.pending += 1;
@@ -64,13 +67,15 @@ impl<S: Scenario> Fleet<'_, S> {
     pub(super) fn ready(&mut self, client: usize, readiness: &Readiness) -> Result<(), Loss> {
         // Gone in this very turn.
         let Some(member) = &mut self.members[client] else { return Ok(()) };
+        // The end of the stream may lie behind the data, and no further event tells of it.
+        let ended = readiness.is_read_closed() || readiness.is_error();
+        // A client that did not care to read learns how it ended all the same.
+        member.paused &= !ended;
         if matches!(member.phase, Phase::Connecting) {
             self.request_upgrade(client)?;
         } else if readiness.is_writable() {
             member.flush(&mut self.spares).map_err(broken)?;
         }
-        // The end of the stream may lie behind the data, and no further event tells of it.
-        let ended = readiness.is_read_closed() || readiness.is_error();
         if ended || readiness.is_readable() {
             self.read(client, ended)?;
         }
@@ -86,7 +91,11 @@ impl<S: Scenario> Fleet<'_, S> {
             return Ok(());
         }
         let mut handshake = Box::new(ClientHandshake::new(self.masks.nonce()));
-        let Orders { host, path, protocols, headers, .. } = self.orders;
+        let Orders { endpoints, protocols, headers, .. } = self.orders;
+        let Endpoint { host, path, .. } = &endpoints[client % endpoints.len()];
+        if let Some(policy) = self.orders.deflate {
+            handshake.offer_deflate(policy);
+        }
         self.output.clear();
         handshake
             .request(host, path, protocols, headers, &mut self.output)
@@ -103,6 +112,9 @@ impl<S: Scenario> Fleet<'_, S> {
     pub(super) fn read(&mut self, client: usize, to_end: bool) -> Result<(), Loss> {
         for _ in 0..READS_MAX {
             let Some(member) = &mut self.members[client] else { return Ok(()) };
+            if member.paused {
+                return Ok(());
+            }
             match member.read(&mut self.input).map_err(broken)? {
                 None => return Ok(()),
                 Some(0) => return Err(ended()),
@@ -118,6 +130,16 @@ impl<S: Scenario> Fleet<'_, S> {
         Ok(())
     }
 
+    /// Reads a little for a client that is paused.
+    pub(super) fn sip(&mut self, client: usize) -> Result<(), Loss> {
+        let Some(member) = &mut self.members[client] else { return Ok(()) };
+        match member.read(&mut self.input[..SIP_BYTES]).map_err(broken)? {
+            None => Ok(()),
+            Some(0) => Err(ended()),
+            Some(read) => self.received(client, read),
+        }
+    }
+
     /// Deals with the first `read` bytes of the input, and sends the answers to them.
     #[inline]
     fn received(&mut self, client: usize, read: usize) -> Result<(), Loss> {
@@ -126,10 +148,13 @@ impl<S: Scenario> Fleet<'_, S> {
         let mut input = &mut self.input[..read];
         self.output.clear();
         if let Phase::Upgrading(handshake) = &mut member.phase {
-            if handshake.receive(&mut input).map_err(refused)?.is_none() {
+            let Some(accepted) = handshake.receive(&mut input).map_err(refused)? else {
                 return Ok(());
-            }
-            member.phase = Phase::Open(Connection::new(Role::Client));
+            };
+            member.phase = Phase::Open(match accepted.deflate {
+                None => Connection::new(Role::Client),
+                Some(_) => Connection::with_deflate(Role::Client),
+            });
             self.pending -= 1;
             self.open += 1;
             self.counts.opened += 1;
@@ -180,6 +205,10 @@ impl<S: Scenario> Fleet<'_, S> {
     /// Lets the scenario say something of its own accord.
     #[inline]
     pub(super) fn compose(&mut self, client: usize, now: Nanoseconds) -> Result<(), Loss> {
+        let Some(member) = &self.members[client] else { return Ok(()) };
+        if member.paused && member.waiting() > 0 {
+            return Ok(());
+        }
         self.output.clear();
         let mut outbox = Outbox { bytes: &mut self.output, masks: &mut self.masks };
         self.scenario.compose(client, now, &mut outbox, &mut self.tally);
@@ -221,8 +250,28 @@ impl<S: Scenario> Fleet<'_, S> {
     #[cold]
     fn lose(&mut self, client: usize, loss: Loss) {
         let Some(member) = self.members[client].take() else { return };
+        if let Some(kind) = self.scenario.tolerates(client).filter(|_| member.phase.is_open()) {
+            return self.treat(client, &member, kind, &loss);
+        }
         if let Some((fault, words)) = self.blame(client, member, loss) {
             self.tally.faults.count(fault, || format!("client {client}: {words}"));
+        }
+        if self.part != Part::Closing {
+            self.scenario.vacated(client);
+        }
+    }
+
+    /// Counts what the server did to a client that was bad on purpose.
+    fn treat(&mut self, client: usize, member: &Member, kind: &str, loss: &Loss) {
+        if member.leaving {
+            self.leaving -= 1;
+            let answered = matches!(&member.phase, Phase::Open(it) if it.state() == State::Closed);
+            self.unanswered -= usize::from(!answered);
+        } else {
+            self.open -= 1;
+            self.scenario.lost(client);
+            let treated = (kind.to_owned(), loss.fault.to_string());
+            *self.tally.treatment.entry(treated).or_default() += 1;
         }
         if self.part != Part::Closing {
             self.scenario.vacated(client);
@@ -283,3 +332,6 @@ fn closed(code: Option<CloseCode>, reason: &str) -> Loss {
 
 /// Reads of one connection in one turn, so that one that never runs dry leaves time for the others.
 const READS_MAX: usize = 4;
+
+/// What a slow client reads at a time.
+const SIP_BYTES: usize = 4096;

@@ -7,13 +7,13 @@
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use hdrhistogram::serialization::{Serializer, V2Serializer};
+use serde::{Deserialize, Serialize};
 
 use crate::clock::{self, Nanoseconds};
-use crate::measure::histogram;
+use crate::measure::{encoded, histogram};
 
 /// A short time of the run.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Point {
     /// When it began, in nanoseconds from the start of the first stage.
@@ -125,6 +125,12 @@ impl Series {
 }
 
 impl Point {
+    /// Its latencies.
+    #[must_use]
+    pub fn latency(&self) -> Histogram<u64> {
+        encoded::decode(&self.encoded)
+    }
+
     /// Takes the figures of its latencies.
     pub(crate) fn summarize(&mut self, latency: &Histogram<u64>) {
         if !latency.is_empty() {
@@ -132,10 +138,7 @@ impl Point {
             self.p99 = latency.value_at_quantile(0.99);
             self.max = latency.max();
         }
-        self.encoded.clear();
-        V2Serializer::new()
-            .serialize(latency, &mut self.encoded)
-            .expect("writing to a Vec cannot fail");
+        self.encoded = encoded::encode(latency);
     }
 }
 

@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 
 use super::words::{grouped, microseconds, rounded, significant};
-use super::{Client, Config, Latency, Report, Results, SendCounts};
+use super::{Client, Config, Latency, Report, Results, SendCounts, Treated};
+use crate::abuse::Ending;
+use crate::server::ServerUse;
 
 /// The report as a table of plain text: some ten lines, one for each stage if there are several, and
 /// two for each kind of error.
@@ -11,7 +13,7 @@ use super::{Client, Config, Latency, Report, Results, SendCounts};
 pub fn table(report: &Report) -> String {
     let Report { config, result, .. } = report;
     let mut rows = Rows::default();
-    rows.row(&report.scenario, &format!("{}, {}", config.url, clients(config)));
+    rows.row(&report.scenario, &format!("{}, {}", config.urls.join(" "), clients(config)));
     rows.row("connections", &connections(result));
     let early = if result.interrupted { " (interrupted)" } else { "" };
     rows.row("duration", &format!("{:.2} s{early}", result.duration_seconds));
@@ -21,10 +23,23 @@ pub fn table(report: &Report) -> String {
         rows.row("sends", &departures(sends));
     }
     rows.row("client CPU", &client_cpu(&result.client));
-    if result.stages.len() > 1 {
+    if let Some(server) = &result.server {
+        rows.server(server);
+    }
+    if report.attacks.is_empty() {
         rows.stages(result);
+    } else {
+        rows.attacks(report);
+    }
+    for Treated { clients, end, count } in &result.treatment {
+        rows.row("treatment", &format!("{} × a {clients} client: {end}", grouped(*count)));
     }
     rows.errors(result);
+    for check in &report.checks {
+        let value = check.value.map_or_else(|| "not measured".to_owned(), significant);
+        let verdict = if check.failed { "FAILED" } else { "held" };
+        rows.row("check", &format!("{verdict}: {} ({value})", check.condition));
+    }
     for note in notes(report) {
         rows.row("note", &note);
     }
@@ -45,7 +60,8 @@ pub(super) fn notes(report: &Report) -> Vec<String> {
             grouped(sends.unsent)
         ));
     }
-    if result.messages == 0 && result.errors_total == 0 && !result.interrupted {
+    let silent = result.messages == 0 && result.errors_total == 0 && !result.ok;
+    if silent && !result.interrupted {
         notes.push(silence(&report.scenario).to_owned());
     }
     notes
@@ -82,7 +98,87 @@ impl Rows {
         }
     }
 
+    fn server(&mut self, server: &ServerUse) {
+        let ServerUse { name, pid, cpus, .. } = server;
+        let cost = match server.cpu_per_message_us {
+            Some(cost) => format!("{} µs a message, ", significant(cost)),
+            None => String::new(),
+        };
+        self.row(
+            "server CPU",
+            &format!(
+                "{cost}{:.0} % of one core ({:.2} s user, {:.2} s system) by {name} ({pid})",
+                server.cores * 100.0,
+                server.cpu_user_seconds,
+                server.cpu_system_seconds
+            ),
+        );
+        self.row(
+            "",
+            &format!(
+                "software interrupts on CPU {cpus}: {:.2} s, ksoftirqd {:.3} s",
+                server.softirq_seconds, server.ksoftirqd_seconds
+            ),
+        );
+        let each = match server.rss_per_connection_bytes {
+            Some(bytes) => format!(", {} bytes a connection", rounded(bytes)),
+            None => String::new(),
+        };
+        self.row(
+            "server RAM",
+            &format!(
+                "{:.1} MB before, {:.1} MB with all open{each}, {:.1} MB at the end",
+                server.rss_before_bytes as f64 / 1e6,
+                server.rss_open_bytes as f64 / 1e6,
+                server.rss_end_bytes as f64 / 1e6
+            ),
+        );
+        self.row(
+            "",
+            &format!(
+                "context switches: {} voluntary, {} involuntary",
+                grouped(server.voluntary_switches),
+                grouped(server.involuntary_switches)
+            ),
+        );
+    }
+
+    /// What each attack came to: for its attackers, for the polite clients, for the server.
+    fn attacks(&mut self, report: &Report) {
+        let result = &report.result;
+        for (number, stage) in result.stages.iter().enumerate() {
+            let attacked = number.checked_sub(1).and_then(|number| report.attacks.get(number));
+            let name = &stage.name;
+            let polite = match &stage.latency {
+                Some(latency) => format!(
+                    "polite p50 {}, p99 {}, max {}",
+                    microseconds(latency.p50_us),
+                    microseconds(latency.p99_us),
+                    microseconds(latency.max_us)
+                ),
+                None => "polite clients had no answer".to_owned(),
+            };
+            let server = result.server.as_ref().and_then(|server| server.stages.get(number));
+            let server = server.map_or(String::new(), |server| {
+                let megabytes = server.rss_end_bytes as f64 / 1e6;
+                format!("; server {:.0} % of a core, {megabytes:.0} MB", server.cores * 100.0)
+            });
+            self.row("attack", &format!("{name}: {polite}{server}"));
+            let Some(attacked) = attacked else { continue };
+            for Ending { what, count, seconds, .. } in &attacked.endings {
+                let count = grouped(*count as u64);
+                self.row("", &format!("    {count} × {what}, after at most {seconds:.1} s"));
+            }
+            let sent = attacked.bytes as f64 / 1e6;
+            let handshakes = grouped(attacked.handshakes);
+            self.row("", &format!("    {sent:.1} MB taken, {handshakes} handshakes"));
+        }
+    }
+
     fn stages(&mut self, result: &Results) {
+        if result.stages.len() < 2 {
+            return;
+        }
         for stage in &result.stages {
             let rate = stage.messages_per_second.map_or_else(|| "-".to_owned(), rounded);
             let warm_up = if stage.warm_up { " (warm-up)" } else { "" };

@@ -11,7 +11,7 @@ use crate::server::answering;
 
 #[test]
 fn what_cannot_be_done_is_explained_with_exit_code_2() {
-    let cases: [(&str, &str); 11] = [
+    let cases: [(&str, &str); 16] = [
         ("echo", "<URL>"),
         ("echo wss://127.0.0.1/", "wss:// is not supported"),
         ("echo http://127.0.0.1/", "ws://host[:port][/path]"),
@@ -21,6 +21,11 @@ fn what_cannot_be_done_is_explained_with_exit_code_2() {
         ("echo ws://127.0.0.1/ --rate 0", "a rate is more than 0"),
         ("echo ws://127.0.0.1/ --size 9..3", "9 is more than 3"),
         ("fanout ws://127.0.0.1/ --size 20", "--size"),
+        ("mixed ws://127.0.0.1/ --stalled 0.8 --slow 0.3", "less than 1 together"),
+        ("echo ws://127.0.0.1/ --fail-if p99", "has the form"),
+        ("echo ws://127.0.0.1/ --server-pid 4194304", "there is no process"),
+        ("run /nowhere/scenario.toml", "/nowhere/scenario.toml"),
+        ("report /nowhere/report.json", "/nowhere/report.json"),
         ("fanout ws://127.0.0.1/ --json /nowhere/report.json", "/nowhere/report.json"),
         ("fanout ws://127.0.0.1/ --header Host\u{e9}:x", "handshake cannot be written"),
     ];
@@ -39,7 +44,8 @@ fn a_limit_of_open_files_is_raised_or_explained() {
         let script = format!("{limits}; exec \"$0\" \"$@\"");
         Command::new("sh")
             .args(["-c", &script, env!("CARGO_BIN_EXE_tickwire-load"), "echo"])
-            .args([&format!("ws://{address}/"), "--duration", "50ms", "-c", connections])
+            .args([&format!("ws://{address}/"), "--duration", "50ms", "-c"])
+            .args(connections.split(' '))
             .arg("--allow-saturated")
             .output()
             .unwrap()
@@ -47,7 +53,7 @@ fn a_limit_of_open_files_is_raised_or_explained() {
     let raised = limited("ulimit -Sn 20", "100");
     assert_eq!(raised.status.code(), Some(0), "{raised:?}");
 
-    let refused = limited("ulimit -n 164", "101");
+    let refused = limited("ulimit -n 164", "101 --processes 1");
     let error = String::from_utf8(refused.stderr).unwrap();
     assert!(error.contains("use at most 100 --connections"), "{error}");
     assert_eq!(refused.status.code(), Some(2));
@@ -96,7 +102,7 @@ fn the_report_in_a_file_says_what_was_done() {
     std::fs::remove_file(file).unwrap();
     assert_eq!((&report["schema"], &report["scenario"]), (&2.into(), &"echo".into()));
     let config = &report["config"];
-    assert_eq!(config["url"], format!("ws://{address}/path?query"));
+    assert_eq!(config["urls"][0], format!("ws://{address}/path?query"));
     for (name, value) in [("connections", 2), ("depth", 2)] {
         assert_eq!(config[name], value, "{name}");
     }

@@ -10,5 +10,8 @@ mod connection;
 mod echo;
 mod fanout;
 mod open_model;
+mod report;
 mod run;
+mod scenarios;
 mod server;
+mod stages;

@@ -22,11 +22,18 @@ pub(crate) fn binary() -> Command {
 
 /// Runs `scenario` against `address` with further arguments, separated by spaces.
 pub(crate) fn load(scenario: &str, address: SocketAddr, arguments: &str) -> Run {
+    let url = format!("ws://{address}/");
+    let arguments: Vec<&str> =
+        [scenario, &url].into_iter().chain(arguments.split_whitespace()).collect();
+    run(&arguments)
+}
+
+/// Runs the binary with these arguments and those of every test.
+pub(crate) fn run(arguments: &[&str]) -> Run {
     let output = binary()
-        .args([scenario, &format!("ws://{address}/"), "--json", "-", "--quiet"])
+        .args(arguments)
         // A busy machine is no reason for a test to fail.
-        .arg("--allow-saturated")
-        .args(arguments.split_whitespace())
+        .args(["--json", "-", "--quiet", "--allow-saturated"])
         .output()
         .unwrap();
     let table = String::from_utf8(output.stderr).unwrap();

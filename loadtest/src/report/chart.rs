@@ -1,0 +1,199 @@
+//! Charts as SVG that fits into the page and takes its colours from it.
+//!
+//! Drawn with fixed colours that are replaced by the page's variables afterwards, so that one
+//! drawing serves light and dark. Lines differ in colour and in the legend's order; every chart has
+//! a title, named axes with units, and a description for those who do not see it.
+
+use plotters::coord::combinators::IntoLogRange;
+use plotters::prelude::*;
+use plotters::style::{FontFamily, RGBColor, ShapeStyle, TextStyle};
+
+use super::words::{microseconds, significant};
+
+/// A line of a chart.
+pub(super) struct Line {
+    pub(super) name: String,
+    pub(super) points: Vec<(f64, f64)>,
+}
+
+/// What a chart shows.
+pub(super) struct Chart<'a> {
+    pub(super) title: &'a str,
+    pub(super) across: &'a str,
+    pub(super) upwards: &'a str,
+    pub(super) lines: Vec<Line>,
+    pub(super) scale: Scale,
+}
+
+/// What its axes count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scale {
+    /// Seconds, and a number from 0.
+    Plain,
+    /// Seconds, and microseconds in powers of ten.
+    Latency,
+    /// Nines of a quantile, and microseconds in powers of ten.
+    Percentiles,
+}
+
+impl Chart<'_> {
+    /// The chart as an SVG element; nothing without points.
+    pub(super) fn svg(&self) -> String {
+        let points = || self.lines.iter().flat_map(|line| line.points.iter().copied());
+        if points().count() == 0 {
+            return String::new();
+        }
+        let last = points().map(|(x, _)| x).fold(0.1, f64::max);
+        let (least, most) = points()
+            .map(|(_, y)| y)
+            .fold((f64::MAX, f64::MIN_POSITIVE), |(least, most), y| (least.min(y), most.max(y)));
+        let mut svg = String::new();
+        let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
+        let drawn = match self.scale {
+            Scale::Plain => self.draw(&area, 0.0..last, 0.0..most * 1.1),
+            _ => self.draw(&area, 0.0..last, (least.max(0.1) / 1.3..most * 1.3).log_scale()),
+        };
+        drawn.expect("drawing into a string cannot fail");
+        drop(area);
+        self.dress(&svg)
+    }
+
+    fn draw<Y>(
+        &self,
+        area: &Area<'_>,
+        across: std::ops::Range<f64>,
+        upwards: Y,
+    ) -> Result<(), Box<dyn std::error::Error>>
+    where
+        Y: plotters::coord::ranged1d::AsRangedCoord<Value = f64>,
+        Y::CoordDescType: plotters::coord::ranged1d::ValueFormatter<f64>,
+    {
+        let text = TextStyle::from((FontFamily::SansSerif, TEXT)).color(&INK);
+        let mut chart = ChartBuilder::on(area)
+            .margin(8)
+            .margin_right(16)
+            .x_label_area_size(40)
+            .y_label_area_size(72)
+            .build_cartesian_2d(across, upwards)?;
+        let scale = self.scale;
+        chart
+            .configure_mesh()
+            .light_line_style(TRANSPARENT)
+            .bold_line_style(GRID)
+            .axis_style(GRID)
+            .label_style(text.clone())
+            .axis_desc_style(text.clone())
+            .x_desc(self.across)
+            .y_desc(self.upwards)
+            .x_labels(8)
+            .y_labels(6)
+            .x_label_formatter(&|x| across_label(scale, *x))
+            .y_label_formatter(&|y| upwards_label(scale, *y))
+            .draw()?;
+        for (line, colour) in self.lines.iter().zip(COLOURS.iter().cycle()) {
+            let style = ShapeStyle::from(colour).stroke_width(2);
+            chart
+                .draw_series(LineSeries::new(line.points.iter().copied(), style))?
+                .label(line.name.as_str())
+                .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
+        }
+        if self.lines.len() > 1 {
+            chart
+                .configure_series_labels()
+                .label_font(text)
+                .background_style(PAPER.mix(0.8))
+                .position(SeriesLabelPosition::UpperLeft)
+                .draw()?;
+        }
+        area.present()?;
+        Ok(())
+    }
+
+    /// Gives the drawing the page's colours and a name.
+    fn dress(&self, svg: &str) -> String {
+        let (width, height) = SIZE;
+        let opening = format!("<svg width=\"{width}\" height=\"{height}\"");
+        let title = escaped(self.title);
+        let mut dressed =
+            svg.replacen(&opening, &format!("<svg role=\"img\" aria-label=\"{title}\""), 1);
+        let fixed = [(INK, "ink"), (GRID, "grid"), (PAPER, "paper")];
+        let lines = COLOURS.iter().zip(LINE_NAMES).map(|(colour, name)| (*colour, name));
+        for (RGBColor(red, green, blue), name) in fixed.into_iter().chain(lines) {
+            let colour = format!("#{red:02X}{green:02X}{blue:02X}");
+            dressed = dressed.replace(&colour, &format!("var(--{name})"));
+        }
+        format!("<figure><figcaption>{title}</figcaption>{dressed}</figure>\n")
+    }
+}
+
+type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
+
+/// Text that is safe in HTML.
+pub(super) fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+/// A quantile as a chart of percentiles places it: 0.9 at 1, 0.99 at 2, and so on.
+pub(super) fn nines(quantile: f64) -> f64 {
+    -(1.0 - quantile).log10()
+}
+
+fn across_label(scale: Scale, x: f64) -> String {
+    if scale != Scale::Percentiles {
+        return format!("{}", (x * 10.0).round() / 10.0);
+    }
+    let percent = (1.0 - 10_f64.powf(-x)) * 100.0;
+    let digits = if x <= 2.0 { 0 } else { 5 };
+    let text = format!("{percent:.digits$}");
+    if text.contains('.') { text.trim_end_matches('0').to_owned() } else { text }
+}
+
+fn upwards_label(scale: Scale, y: f64) -> String {
+    match scale {
+        Scale::Plain if y >= 1e6 => format!("{} M", significant(y / 1e6)),
+        Scale::Plain if y >= 1e3 => format!("{} k", significant(y / 1e3)),
+        Scale::Plain => format!("{}", y.round()),
+        _ => microseconds(y),
+    }
+}
+
+const SIZE: (u32, u32) = (860, 300);
+
+const TEXT: u32 = 13;
+
+/// Stand-ins, which no drawing has by chance.
+const INK: RGBColor = RGBColor(1, 1, 1);
+const GRID: RGBColor = RGBColor(2, 2, 2);
+const PAPER: RGBColor = RGBColor(3, 3, 3);
+const COLOURS: [RGBColor; 4] =
+    [RGBColor(4, 4, 4), RGBColor(5, 5, 5), RGBColor(6, 6, 6), RGBColor(7, 7, 7)];
+
+/// The page's variables for them.
+const LINE_NAMES: [&str; 4] = ["line-1", "line-2", "line-3", "line-4"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_labelled_as_percentiles() {
+        for (quantile, label) in [(0.0, "0"), (0.9, "90"), (0.99, "99"), (0.999, "99.9")] {
+            assert_eq!(across_label(Scale::Percentiles, nines(quantile)), label);
+        }
+    }
+
+    #[test]
+    fn a_chart_has_the_pages_colours_and_its_own_name() {
+        let line = |name: &str| Line { name: name.into(), points: vec![(0.0, 1.0), (1.0, 900.0)] };
+        for scale in [Scale::Plain, Scale::Latency, Scale::Percentiles] {
+            let lines = vec![line("a"), line("b")];
+            let chart = Chart { title: "x < y", across: "s", upwards: "µs", lines, scale };
+            let svg = chart.svg();
+            assert!(svg.contains("x &lt; y") && svg.contains("var(--line-2)"), "{svg}");
+            assert!(!svg.contains("#010101") && !svg.contains("#040404"), "{svg}");
+        }
+        let chart =
+            Chart { title: "", across: "", upwards: "", lines: Vec::new(), scale: Scale::Plain };
+        assert_eq!(chart.svg(), "");
+    }
+}
