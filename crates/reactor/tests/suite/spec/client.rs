@@ -138,7 +138,8 @@ fn answers_with_another_status_are_told(place: &impl Share) {
 
 /// Section 4.1, each of the requirements.
 fn answers_that_break_a_must_are_refused(place: &impl Share) {
-    let upgrade = ["X: y", "Upgrade: h2c", "Upgrade: websockets", "Upgrade:"];
+    let twice = "Upgrade: websocket\r\nUpgrade: websocket";
+    let upgrade = ["X: y", "Upgrade: h2c", "Upgrade: websocket, h2c", "Upgrade:", twice];
     check_answers(place, "Answer(Upgrade)", &upgrade.map(|it| answer("Upgrade: websocket", it)));
     let connection = ["X: y", "Connection: close", "Connection: upgraded", "Connection:"];
     let connection = connection.map(|it| answer("Connection: Upgrade", it));
