@@ -6,6 +6,8 @@
 use std::io::{ErrorKind, Read, Write};
 use std::iter;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -32,6 +34,7 @@ pub(crate) struct Phase {
 /// An attack under way.
 pub(crate) struct Attack {
     attackers: JoinHandle<Vec<Attacker>>,
+    connected: Arc<AtomicBool>,
 }
 
 impl Attack {
@@ -39,7 +42,14 @@ impl Attack {
     pub(crate) fn start(server: SocketAddr, phases: Vec<(&Phase, usize)>, pause: Duration) -> Self {
         let phases: Vec<(Phase, usize)> =
             phases.into_iter().map(|(phase, count)| (phase.clone(), count)).collect();
-        Self { attackers: thread::spawn(move || run(server, &phases, pause)) }
+        let connected = Arc::new(AtomicBool::new(false));
+        let all = Arc::clone(&connected);
+        Self { attackers: thread::spawn(move || run(server, &phases, pause, &all)), connected }
+    }
+
+    /// Whether all peers are connected by now, or it has failed.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.connected.load(Ordering::Relaxed) || self.attackers.is_finished()
     }
 
     /// Calls `meanwhile` until all peers are cut, at least once, and checks how they were.
@@ -122,7 +132,12 @@ impl Attacker {
 }
 
 /// Connects all, some at a time, and drips until all are cut.
-fn run(server: SocketAddr, phases: &[(Phase, usize)], pause: Duration) -> Vec<Attacker> {
+fn run(
+    server: SocketAddr,
+    phases: &[(Phase, usize)],
+    pause: Duration,
+    connected: &AtomicBool,
+) -> Vec<Attacker> {
     let mut poll = Poll::new().expect("epoll");
     let mut events = Events::with_capacity(1024);
     let count = phases.iter().map(|(_, count)| count).sum();
@@ -148,6 +163,7 @@ fn run(server: SocketAddr, phases: &[(Phase, usize)], pause: Duration) -> Vec<At
             (next, turn) = (now.after(pause / TURNS), turn + 1);
         }
         let all = attackers.len() == count;
+        connected.store(all, Ordering::Relaxed);
         let timeout = if all { next.since(now) } else { Duration::ZERO };
         poll.poll(&mut events, Some(timeout)).expect("epoll waits");
         for event in &events {

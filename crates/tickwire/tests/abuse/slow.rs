@@ -148,8 +148,13 @@ fn ten_thousand_peers_that_drip_are_not_noticed() {
         // Short deadlines must leave time for some bytes.
         let pause = Times::REAL.pause.min(phase.deadline / 5);
         let attack = Attack::start(server.address(), vec![(&phase, peers(PEERS))], pause);
+        println!("{}:", phase.name);
+        while !attack.is_complete() {
+            beside.echo();
+        }
+        println!("{}", beside.summary("they connect"));
         attack.watch(|| beside.echo());
-        println!("{}", beside.summary(phase.name));
+        println!("{}", beside.summary("they drip"));
     }
     println!("{} bytes are resident in the end", server.memory().resident());
 }
