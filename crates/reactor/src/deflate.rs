@@ -192,9 +192,10 @@ impl Deflaters {
             // What is not compressed is not part of what either side remembers (RFC 7692 section 7.2).
             return plain(kind, mask, payload, out);
         }
-        let before = deflater.memory();
+        // It may well hold less afterwards: what a large message has made it take is given back.
+        self.dedicated_bytes -= deflater.memory();
         encode::deflated_message(kind, mask, payload, deflater, out);
-        self.dedicated_bytes += deflater.memory() - before;
+        self.dedicated_bytes += deflater.memory();
     }
 
     /// Bytes that all compressors and decompressors of the shard hold.

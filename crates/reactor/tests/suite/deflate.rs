@@ -103,6 +103,7 @@ in_each_world!(
     connections_with_a_compressor_of_their_own_keep_the_context,
     only_so_many_connections_have_a_compressor_of_their_own,
     what_a_connection_held_is_given_back,
+    a_compressor_that_gives_memory_back_is_counted,
     a_topic_is_left_only_when_nobody_of_any_window_holds_it,
     a_bomb_in_ten_fragments_ends_at_the_message_limit,
     a_slow_peer_gets_every_compressed_publication,
@@ -257,6 +258,34 @@ fn what_a_connection_held_is_given_back(place: &impl Place) {
         let counters = world.counters();
         (counters.deflate_bytes_now, counters.deflate_dedicated_now) == (before, 0)
     });
+}
+
+fn a_compressor_that_gives_memory_back_is_counted(place: &impl Place) {
+    let mut session = Session::start(place, setup(Deflate::dedicated(100)));
+    let mut zlib = Zlib::open(&mut session, "/echo", OFFER, "permessage-deflate");
+    let before = session.world.counters().deflate_bytes_now;
+    // Half of what its output keeps, then more than it keeps: nothing of that compresses.
+    for length in [30_000, 100_000, 30_000] {
+        let text = noise(length);
+        let bytes = zlib.text(&text);
+        session.send(zlib.peer, &bytes);
+        assert_eq!(zlib.heard(&mut session), (text, true), "{length}");
+    }
+    session.world.reset(zlib.peer);
+    session.until("it is given back", |world| {
+        let counters = world.counters();
+        (counters.deflate_bytes_now, counters.deflate_dedicated_now) == (before, 0)
+    });
+}
+
+/// Text of all visible characters without any order.
+fn noise(length: usize) -> String {
+    let mut random = 1_u32;
+    let mut next = || {
+        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        char::from(b' ' + (random >> 24) as u8 % 95)
+    };
+    (0..length).map(|_| next()).collect()
 }
 
 fn a_topic_is_left_only_when_nobody_of_any_window_holds_it(place: &impl Place) {
