@@ -45,6 +45,9 @@ pub(super) fn keep_owed<S>(local: &mut Local<S>, key: Key) {
     let fanout = &mut local.fanouts[link.audience];
     let Some(unsent) = &mut link.unsent else { return };
     if unsent.len() > most {
+        // Nor may what is said from now on refer back to it.
+        let own = link.deflater.take();
+        local.deflaters.dedicated_bytes -= own.map_or(0, |own| own.memory());
         return unsent.drop_data();
     }
     let mut kept = 0;

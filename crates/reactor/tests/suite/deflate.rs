@@ -10,7 +10,7 @@ use tickwire_reactor::Deflate;
 use crate::application::numbered;
 use crate::session::Session;
 use crate::wire;
-use crate::world::{Peer, Place, Setup, World, in_each_world};
+use crate::world::{Peer, Place, Seed, Setup, World, in_each_world, in_simulation};
 
 /// What browsers offer.
 const OFFER: &str = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits";
@@ -108,6 +108,8 @@ in_each_world!(
     a_bomb_in_ten_fragments_ends_at_the_message_limit,
     a_slow_peer_gets_every_compressed_publication,
 );
+
+in_simulation!(last_words_do_not_refer_to_messages_that_were_dropped,);
 
 fn nothing_is_agreed_on_unless_both_sides_want_it(place: &impl Place) {
     let mut session = Session::start(place, Setup::default());
@@ -352,4 +354,32 @@ fn a_slow_peer_gets_every_compressed_publication(place: &impl Place) {
     for text in texts {
         assert_eq!(zlib.heard(&mut session), (text, true));
     }
+}
+
+fn last_words_do_not_refer_to_messages_that_were_dropped(place: &Seed) {
+    let mut deflate = Deflate::dedicated(1);
+    deflate.threshold_bytes = 0;
+    let mut setup = setup(deflate);
+    setup.limits.protocol.message_bytes_max = 1_000;
+    setup.limits.unsent_bytes_max = 4_000;
+    let mut session = Session::start(place, setup);
+    let mut zlib = Zlib::open(&mut session, "/echo", OFFER, "permessage-deflate");
+    session.world.set_window(zlib.peer, 0);
+    for _ in 0..3 {
+        session.send(zlib.peer, &wire::text(&(noise(900) + "goodbye")));
+    }
+    session.send(zlib.peer, &wire::text(&noise(990)));
+    // The Pongs make it more than a connection may leave unsent, so the messages are forgotten.
+    for _ in 0..28 {
+        session.send(zlib.peer, &wire::frame(wire::PING, &[b'p'; 125]));
+    }
+    session.delivered();
+    session.world.shutdown();
+    session.world.settle();
+    session.world.set_window(zlib.peer, 64 * 1024);
+    for _ in 0..28 {
+        assert_eq!(session.compressed(zlib.peer).0, wire::PONG);
+    }
+    assert_eq!(zlib.heard(&mut session).0, "goodbye");
+    assert_eq!(session.closed(zlib.peer).0, 1001);
 }
