@@ -35,9 +35,9 @@ impl Random {
         Self { source, block: Vec::new(), used: 0 }
     }
 
-    /// Draws the first block. Connections are opened only where this has worked.
+    /// Draws a block if none is left. Connections are opened only where this has worked.
     pub(crate) fn prepare(&mut self) -> io::Result<()> {
-        if self.block.is_empty() { self.refill() } else { Ok(()) }
+        if self.used == self.block.len() { self.refill() } else { Ok(()) }
     }
 
     /// A fresh mask key.
@@ -101,6 +101,7 @@ mod tests {
         let mut random = Random::new(Box::new(|_| Err(io::ErrorKind::Unsupported.into())));
         assert_eq!(random.block.capacity(), 0);
         assert!(random.prepare().is_err());
+        assert!(random.prepare().is_err(), "and again");
     }
 
     #[test]
