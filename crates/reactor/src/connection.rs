@@ -84,7 +84,7 @@ pub(crate) struct Link<S> {
     pub(crate) paused: bool,
     /// A Ping of ours has not been answered by anything.
     pub(crate) pinged: bool,
-    /// It has a compressor or a decompressor of its own.
+    /// It has, or has offered to have, a compressor or a decompressor of its own.
     pub(crate) dedicated: bool,
     /// The form in which it takes what is encoded once for many.
     pub(crate) coding: Coding,

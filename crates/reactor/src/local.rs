@@ -60,6 +60,8 @@ pub(crate) struct Local<S> {
     pub(crate) counters: Counters,
     /// Connections to other servers that handlers want and that were not begun.
     pub(crate) wishes: Vec<Wish<S>>,
+    /// When the first of those is due, so that the others are not looked at in every turn.
+    pub(crate) next_wish: Tick,
     /// Connections to other servers that were begun and have failed.
     pub(crate) failed: Vec<(Key, ConnectError)>,
     pub(crate) random: Random,
@@ -104,6 +106,7 @@ impl<S> Local<S> {
             pausing: Vec::new(),
             counters: Counters::default(),
             wishes: Vec::new(),
+            next_wish: Tick::NEVER,
             failed: Vec::new(),
             random,
         }
@@ -116,12 +119,13 @@ impl<S> Local<S> {
             // So that the loop does not sleep past it.
             self.wheel.arm(Key::NOBODY, at);
         }
+        self.next_wish = self.next_wish.min(at);
         self.wishes.push(Wish { at, destination, state });
     }
 
     /// Whether a connection to another server is to be begun or followed up now.
     pub(crate) fn is_dialing(&self) -> bool {
-        !self.failed.is_empty() || self.wishes.iter().any(|wish| wish.at <= self.tick)
+        !self.failed.is_empty() || self.next_wish <= self.tick
     }
 
     /// Whether this is a connection of ours that is not open yet.
@@ -193,7 +197,8 @@ impl<S> Local<S> {
 
     /// Sends one message that was encoded as a server's, in the form that the connection takes.
     pub(crate) fn frame(&mut self, key: Key, frame: &Frame) {
-        let Some(link) = self.links.get(key.index()) else { return };
+        let link = self.links.get(key.index()).filter(|it| it.generation == key.generation);
+        let Some(link) = link else { return };
         if link.role == Role::Client {
             let (kind, payload) = frame.message();
             return self.message(key, kind, payload);

@@ -55,7 +55,7 @@ counters! {
     lagging_now,
     /// Publications retained for connections that lag now.
     retained_now,
-    /// Connections with a compressor or decompressor of their own now.
+    /// Connections now that have, or have offered to have, a compressor or decompressor of their own.
     deflate_dedicated_now,
     /// Bytes of memory that compressors and decompressors hold now.
     deflate_bytes_now,

@@ -13,13 +13,13 @@
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use tickwire_protocol::{ClientError, ClientHandshake, Role};
+use tickwire_protocol::{ClientError, ClientHandshake, DeflatePolicy, Role};
 use tracing::debug;
 
 use super::Shard;
 use super::closing::finish;
 use super::messages::{call, discard};
-use super::opening::{opened, seat};
+use super::opening::{count_dedicated, opened, seat};
 use crate::clock::Tick;
 use crate::connection::{Inbound, Stage};
 use crate::connector::{Connector, Unconnected};
@@ -50,11 +50,12 @@ impl Attempt {
     }
 }
 
-/// The handshake with a destination, and its request. The one place where it is decided what is
-/// offered; [`answered`] is the one that sees what was agreed on.
+/// The handshake with a destination, and its request, which offers `deflate`. [`answered`] is the one
+/// place that sees what was agreed on.
 fn request<S>(
     local: &mut Local<S>,
     destination: &Destination,
+    deflate: Option<&DeflatePolicy>,
 ) -> Result<(ClientHandshake, Vec<u8>), ConnectError> {
     local.random.prepare().map_err(ConnectError::System)?;
     let mut handshake = ClientHandshake::with_limits(local.random.draw(), local.limits.protocol);
@@ -62,8 +63,8 @@ fn request<S>(
     let protocols: Vec<&str> = protocols.iter().map(String::as_str).collect();
     let headers: Vec<(&str, &str)> =
         headers.iter().map(|(name, value)| (&**name, &**value)).collect();
-    if let Some(deflate) = &local.hub.deflate {
-        handshake.offer_deflate(&deflate.policy(local.counters.deflate_dedicated_now));
+    if let Some(policy) = deflate {
+        handshake.offer_deflate(policy);
     }
     let mut request = Vec::new();
     handshake
@@ -75,7 +76,7 @@ fn request<S>(
 impl<H: Handler, B: Backend> Shard<H, B> {
     /// Follows up what has failed, and begins what is wanted and due.
     pub(super) fn dial(&mut self) {
-        if self.local.failed.is_empty() && self.local.wishes.is_empty() {
+        if !self.local.is_dialing() && self.shutdown.is_none() {
             return;
         }
         for (key, error) in std::mem::take(&mut self.local.failed) {
@@ -85,7 +86,9 @@ impl<H: Handler, B: Backend> Shard<H, B> {
             return self.forget_wishes();
         }
         let tick = self.local.tick;
-        let due: Vec<_> = self.local.wishes.extract_if(.., |wish| wish.at <= tick).collect();
+        let wishes = &mut self.local.wishes;
+        let due: Vec<_> = wishes.extract_if(.., |wish| wish.at <= tick).collect();
+        self.local.next_wish = wishes.iter().map(|wish| wish.at).min().unwrap_or(Tick::NEVER);
         for Wish { destination, state, .. } in due {
             self.begin(destination, state);
         }
@@ -100,6 +103,7 @@ impl<H: Handler, B: Backend> Shard<H, B> {
         for wish in std::mem::take(&mut self.local.wishes) {
             discard(&mut self.local, wish);
         }
+        self.local.next_wish = Tick::NEVER;
     }
 
     fn begin(&mut self, destination: Destination, state: H::State) {
@@ -107,14 +111,21 @@ impl<H: Handler, B: Backend> Shard<H, B> {
         if local.counters.outgoing_now >= local.limits.outgoing_max as u64 {
             return self.give_up(destination, state, ConnectError::TooMany);
         }
+        let dedicated = local.counters.deflate_dedicated_now;
+        let deflate = local.hub.deflate.map(|deflate| deflate.policy(dedicated));
         // Before any socket, so that none is opened for what cannot be written.
-        let (handshake, request) = match request(local, &destination) {
+        let (handshake, request) = match request(local, &destination, deflate.as_ref()) {
             Ok(both) => both,
             Err(error) => return self.give_up(destination, state, error),
         };
         let mut attempt = Attempt { destination, tried: 0, handshake, request, connected: false };
         match self.open(&mut attempt, None) {
-            Ok(key) => self.seat(key, attempt, state),
+            Ok(key) => {
+                self.seat(key, attempt, state);
+                // What is offered is kept for it: the server may agree to it any time.
+                let offers_context = deflate.is_some_and(|it| it.server_context);
+                count_dedicated(&mut self.local, key, offers_context);
+            }
             Err(error) => self.give_up(attempt.destination, state, error),
         }
     }
@@ -149,7 +160,7 @@ impl<H: Handler, B: Backend> Shard<H, B> {
         let inbound = std::mem::replace(&mut self.inbound[key.index()], Inbound::Discard);
         let Inbound::Outgoing(mut attempt) = inbound else { return };
         let mut error = error;
-        if !attempt.connected && !matches!(error, ConnectError::ShuttingDown) {
+        if !attempt.connected && self.shutdown.is_none() {
             match self.open(&mut attempt, Some(key)) {
                 Ok(_) => {
                     debug!(%error, "the next address is tried");

@@ -9,7 +9,7 @@
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use tickwire_protocol::{Connection, DeflateParams, Refusal, Request, RequestReader};
+use tickwire_protocol::{Connection, DeflateParams, Refusal, Request, RequestReader, Role};
 use tracing::error;
 
 use super::closing::{abandon, finish};
@@ -180,22 +180,33 @@ fn upgrade<S>(
 
 /// An open connection, with what it needs for what it has agreed on of compression.
 pub(super) fn opened<S>(local: &mut Local<S>, key: Key, agreed: Option<&DeflateParams>) -> Inbound {
-    let link = &mut local.links[key.index()];
-    let role = link.role;
+    let role = local.links[key.index()].role;
     let Some(params) = agreed else {
+        count_dedicated(local, key, false);
         return Inbound::Open { connection: Connection::new(role), inflater: None };
     };
     let (compress, inflate) = Direction::of(role, params);
+    count_dedicated(local, key, compress.keeps_context || inflate.keeps_context);
+    let link = &mut local.links[key.index()];
     if compress.keeps_context {
         link.deflater = Some(local.deflaters.dedicated(compress));
     } else {
         link.coding = compress.coding();
-        link.audience = local.fanouts.audience(link.coding);
+        if role == Role::Server {
+            // What we connect to is subscribed to nothing.
+            link.audience = local.fanouts.audience(link.coding);
+        }
     }
     let inflater = inflate.keeps_context.then(|| Box::new(params.inflater(role)));
-    link.dedicated = compress.keeps_context || inflate.keeps_context;
-    local.counters.deflate_dedicated_now += u64::from(link.dedicated);
     Inbound::Open { connection: Connection::with_deflate(role), inflater }
+}
+
+/// Takes note of whether a connection has, or has offered to have, a compressor or a decompressor of
+/// its own.
+pub(super) fn count_dedicated<S>(local: &mut Local<S>, key: Key, dedicated: bool) {
+    let before = std::mem::replace(&mut local.links[key.index()].dedicated, dedicated);
+    local.counters.deflate_dedicated_now += u64::from(dedicated);
+    local.counters.deflate_dedicated_now -= u64::from(before);
 }
 
 fn http<S>(local: &mut Local<S>, key: Key, request: &Request<'_>, answer: &Response) {

@@ -3,6 +3,8 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use tickwire_reactor::Deflate;
+
 use super::{called, dial, line, switching};
 use crate::session::Session;
 use crate::wire::{self, TEXT};
@@ -16,6 +18,7 @@ in_each_world!(
     one_connection_more_than_the_limit_fails,
     request_may_be_longer_than_what_may_be_left_unsent,
     panic_when_there_is_no_connection_costs_nobody_anything,
+    compressors_of_their_own_are_offered_to_no_more_than_may_have_them,
 );
 
 in_simulation!(
@@ -24,6 +27,7 @@ in_simulation!(
     answer_that_drips_does_not_hold_the_connection,
     failed_connection_can_be_tried_again_later,
     connection_that_is_reset_before_its_answer_fails,
+    no_further_address_is_tried_once_a_shutdown_has_begun,
 );
 
 fn request_says_what_the_rfc_asks_for(place: &impl Place) {
@@ -219,4 +223,46 @@ fn connection_that_is_reset_before_its_answer_fails(place: &Seed) {
     session.world.settle();
     let outgoing = session.world.journal().outgoing();
     assert_eq!(outgoing, ["Socket(Kind(ConnectionReset))"]);
+}
+
+fn no_further_address_is_tried_once_a_shutdown_has_begun(place: &Seed) {
+    let mut session = Session::start(place, Setup::default());
+    let caller = session.open("/script");
+    let (deaf, far) = (session.world.deaf(), session.world.far());
+    session.say(caller, &format!("connect {deaf},{far} /echo"));
+    let simulation = &mut session.world.simulation;
+    let first = loop {
+        simulation.turn();
+        if let Some((first, _)) = simulation.dialed() {
+            break first;
+        }
+    };
+    // Both are seen in one turn.
+    simulation.refuse(first);
+    simulation.shutdown();
+    session.world.settle();
+    assert!(!session.world.is_called());
+    let outgoing = session.world.journal().outgoing();
+    assert_eq!(outgoing, ["Socket(Kind(ConnectionRefused))"]);
+}
+
+fn compressors_of_their_own_are_offered_to_no_more_than_may_have_them(place: &impl Place) {
+    let setup = Setup { deflate: Some(Deflate::dedicated(1)), ..Setup::default() };
+    let mut session = Session::start(place, setup);
+    let own = "permessage-deflate; client_max_window_bits";
+    let shared = "permessage-deflate; server_no_context_takeover; client_no_context_takeover; \
+                  client_max_window_bits";
+    let offer = |request: &str| line(request, "Sec-WebSocket-Extensions: ").to_owned();
+    let (first, request) = called(&mut session, "/echo");
+    assert_eq!(offer(&request), own);
+    // The first is not answered yet, but it may be.
+    assert_eq!(offer(&called(&mut session, "/echo").1), shared);
+    // A server that wants no compression gives the place back, and so does one that goes.
+    session.send(first, &switching(&request, &[]));
+    session.counted("WebSockets", 1, |counters| counters.connected);
+    let (third, request) = called(&mut session, "/echo");
+    assert_eq!(offer(&request), own);
+    session.world.reset(third);
+    session.until("it has gone", |world| world.counters().deflate_dedicated_now == 0);
+    assert_eq!(offer(&called(&mut session, "/echo").1), own);
 }
