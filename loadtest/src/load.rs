@@ -279,7 +279,11 @@ impl Load {
         let processes = self.processes.unwrap_or(needed).clamp(1, self.connections);
         let mut outcome = match processes {
             1 => self.run_gated(stop, &mut observe, &mut || Ok(()))?,
-            several => swarm::run(self, several, stop, &mut observe)?,
+            several => {
+                let mut load = self.clone();
+                load.sources = self.sources(&self.endpoints()?);
+                swarm::run(&load, several, stop, &mut observe)?
+            }
         };
         let messages = outcome.measured.window.messages;
         outcome.server = watch.map(|watch| watch.finish(&self.stages, messages));
@@ -298,20 +302,8 @@ impl Load {
         let protocols: Vec<&str> = self.protocols.iter().map(String::as_str).collect();
         let headers: Vec<(&str, &str)> =
             self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        let mut endpoints = Vec::new();
-        for target in &self.targets {
-            let address = target.resolve().map_err(LoadError::Target)?;
-            endpoints.push(Endpoint {
-                address,
-                host: target.host(),
-                path: target.path().to_owned(),
-            });
-        }
-        let addresses = endpoints.iter().map(|endpoint| endpoint.address);
-        let sources = match self.sources.is_empty() {
-            true => sources::for_loopback(addresses, self.connections),
-            false => self.sources.clone(),
-        };
+        let endpoints = self.endpoints()?;
+        let sources = self.sources(&endpoints);
         let policy = DeflatePolicy::DEFAULT;
         let orders = Orders {
             endpoints: &endpoints,
@@ -327,6 +319,24 @@ impl Load {
             gate,
         };
         self.drive(orders).map_err(LoadError::System)
+    }
+
+    /// The servers, resolved.
+    fn endpoints(&self) -> Result<Vec<Endpoint>, LoadError> {
+        let endpoint = |target: &Target| {
+            let address = target.resolve()?;
+            Ok(Endpoint { address, host: target.host(), path: target.path().to_owned() })
+        };
+        self.targets.iter().map(endpoint).collect()
+    }
+
+    /// The addresses to connect from.
+    fn sources(&self, endpoints: &[Endpoint]) -> Vec<IpAddr> {
+        if !self.sources.is_empty() {
+            return self.sources.clone();
+        }
+        let addresses = endpoints.iter().map(|endpoint| endpoint.address);
+        sources::for_loopback(addresses, self.connections)
     }
 
     /// Runs the scenario.

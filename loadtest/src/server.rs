@@ -43,7 +43,7 @@ pub struct ServerUse {
     pub rss_open_bytes: u64,
     /// Resident memory at the end of the last stage.
     pub rss_end_bytes: u64,
-    /// What each connection added, before the first message.
+    /// What each connection added, before the first message; not known of less than a hundred.
     pub rss_per_connection_bytes: Option<f64>,
     /// Times that a thread of it waited for something.
     pub voluntary_switches: u64,
@@ -142,7 +142,8 @@ impl Watch {
             rss_before_bytes: self.before.rss,
             rss_open_bytes: rss(first),
             rss_end_bytes: rss(last),
-            rss_per_connection_bytes: (self.open > 0).then(|| added as f64 / self.open as f64),
+            rss_per_connection_bytes: (self.open >= OPEN_MIN)
+                .then(|| added as f64 / self.open as f64),
             voluntary_switches: spent.voluntary,
             involuntary_switches: spent.involuntary,
             cpus: self.before.cpus.clone(),
@@ -152,3 +153,6 @@ impl Watch {
         }
     }
 }
+
+/// Memory comes in pages and the allocator's portions: with fewer connections it tells of those.
+const OPEN_MIN: usize = 100;

@@ -144,16 +144,26 @@ fn across_label(scale: Scale, x: f64) -> String {
     }
     let percent = (1.0 - 10_f64.powf(-x)) * 100.0;
     let digits = if x <= 2.0 { 0 } else { 5 };
-    let text = format!("{percent:.digits$}");
-    if text.contains('.') { text.trim_end_matches('0').to_owned() } else { text }
+    short(&format!("{percent:.digits$}")).to_owned()
+}
+
+/// A number without zeros that say nothing.
+fn short(number: &str) -> &str {
+    match number.contains('.') {
+        true => number.trim_end_matches('0').trim_end_matches('.'),
+        false => number,
+    }
 }
 
 fn upwards_label(scale: Scale, y: f64) -> String {
     match scale {
-        Scale::Plain if y >= 1e6 => format!("{} M", significant(y / 1e6)),
-        Scale::Plain if y >= 1e3 => format!("{} k", significant(y / 1e3)),
-        Scale::Plain => format!("{}", y.round()),
-        _ => microseconds(y),
+        Scale::Plain if y >= 1e6 => format!("{} M", short(&significant(y / 1e6))),
+        Scale::Plain if y >= 1e3 => format!("{} k", short(&significant(y / 1e3))),
+        Scale::Plain => format!("{}", (y * 10.0).round() / 10.0),
+        _ => match microseconds(y).split_once(' ') {
+            Some((number, unit)) => format!("{} {unit}", short(number)),
+            None => String::new(),
+        },
     }
 }
 
@@ -179,6 +189,19 @@ mod tests {
     fn quantiles_are_labelled_as_percentiles() {
         for (quantile, label) in [(0.0, "0"), (0.9, "90"), (0.99, "99"), (0.999, "99.9")] {
             assert_eq!(across_label(Scale::Percentiles, nines(quantile)), label);
+        }
+    }
+
+    #[test]
+    fn labels_have_no_digits_that_say_nothing() {
+        for (scale, value, label) in [
+            (Scale::Plain, 0.0, "0"),
+            (Scale::Plain, 15_000.0, "15 k"),
+            (Scale::Plain, 2_500_000.0, "2.5 M"),
+            (Scale::Latency, 100.0, "100 µs"),
+            (Scale::Latency, 10_000.0, "10 ms"),
+        ] {
+            assert_eq!(upwards_label(scale, value), label);
         }
     }
 

@@ -192,7 +192,7 @@ fn stage_table(report: &Report) -> String {
             latency.map_or_else(|| "–".to_owned(), microseconds)
         };
         let rate = stage.messages_per_second.map_or_else(|| "–".to_owned(), rounded);
-        let warm_up = if stage.warm_up { " (warm-up)" } else { "" };
+        let warm_up = if stage.warm_up { " (left out)" } else { "" };
         writeln!(
             text,
             "<tr><th>{}{warm_up}</th><td>{:.1}</td><td>{}</td><td>{rate}</td><td>{}</td><td>{}</td>\

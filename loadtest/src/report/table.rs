@@ -181,7 +181,7 @@ impl Rows {
         }
         for stage in &result.stages {
             let rate = stage.messages_per_second.map_or_else(|| "-".to_owned(), rounded);
-            let warm_up = if stage.warm_up { " (warm-up)" } else { "" };
+            let warm_up = if stage.warm_up { " (left out)" } else { "" };
             let latency = match &stage.latency {
                 Some(latency) => percentiles(Some(latency)),
                 None => "-".to_owned(),

@@ -1,5 +1,7 @@
 //! A load in parts, and results put together.
 
+use std::net::IpAddr;
+
 use hdrhistogram::Histogram;
 
 use crate::load::{Connections, Load, Outcome, Work};
@@ -28,13 +30,19 @@ pub(super) fn shares(load: &Load, processes: usize) -> Vec<Load> {
         if let Work::Fanout { starts } = &mut share.work {
             *starts = *starts && number == 0;
         }
-        if !share.sources.is_empty() {
-            let rotation = number % share.sources.len();
-            share.sources.rotate_left(rotation);
-        }
+        share.sources = sources(&load.sources, number, processes);
         shares.push(share);
     }
     shares
+}
+
+/// The source addresses of one part: its own as far as there are enough.
+fn sources(all: &[IpAddr], number: usize, processes: usize) -> Vec<IpAddr> {
+    let own: Vec<IpAddr> = all.iter().copied().skip(number).step_by(processes).collect();
+    match own.is_empty() && !all.is_empty() {
+        true => vec![all[number % all.len()]],
+        false => own,
+    }
 }
 
 impl Outcome {
@@ -110,11 +118,14 @@ mod tests {
         let fanout = Work::Fanout { starts: true };
         let mut load = Load::new(target, fanout, 100, Duration::from_secs(1));
         load.stages[0].rate = Some(Ramp { from: 0.0, to: 1_000.0 });
+        load.sources = (1..=5).map(|last| IpAddr::from([127, 0, 0, last])).collect();
         let shares = shares(&load, 3);
         let connections: Vec<usize> = shares.iter().map(|share| share.connections).collect();
         assert_eq!(connections, [33, 33, 34]);
         let rate: f64 = shares.iter().map(|share| share.stages[0].rate.unwrap().to).sum();
         assert!((rate - 1_000.0).abs() < 1e-9);
+        let sources: Vec<usize> = shares.iter().map(|share| share.sources.len()).collect();
+        assert_eq!(sources, [2, 2, 1], "no address is used by two");
         let starts = |share: &Load| share.work == Work::Fanout { starts: true };
         assert!(starts(&shares[0]) && !starts(&shares[1]) && !starts(&shares[2]));
     }

@@ -16,9 +16,9 @@ use crate::server::{self, answering};
 fn idle_connections_stay_open_and_are_no_failure() {
     let address = answering(|socket, _, message| socket.send(message));
     let pid = std::process::id();
-    let run = load("idle", address, &format!("-c 50 --duration 200ms --server-pid {pid}"));
+    let run = load("idle", address, &format!("-c 150 --duration 200ms --server-pid {pid}"));
     assert_eq!((run.errors(), run.code), (vec![], Some(0)), "{}", run.table);
-    assert_eq!(run.result("connections_opened"), 50);
+    assert_eq!(run.result("connections_opened"), 150);
     let server = &run.report["result"]["server"];
     assert!(server["rss_per_connection_bytes"].as_f64().unwrap() > 100.0, "{server}");
 }
