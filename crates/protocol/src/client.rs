@@ -121,7 +121,7 @@ impl ClientHandshake {
         }
         if let Some(policy) = &self.offer.deflate {
             out.extend_from_slice(b"Sec-WebSocket-Extensions: ");
-            policy.push_offer(out);
+            policy.push_offers(out);
             out.extend_from_slice(b"\r\n");
         }
         for (name, value) in headers {

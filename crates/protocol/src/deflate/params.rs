@@ -82,8 +82,20 @@ impl DeflatePolicy {
         })
     }
 
-    /// Appends the offer that a client with this policy makes.
-    pub(crate) fn push_offer(&self, out: &mut Vec<u8>) {
+    /// Appends the offers that a client with this policy makes, the one it likes better first.
+    ///
+    /// A client that would keep its context offers to do without as well: some servers insist on
+    /// that, and ask for it only where it was offered. Which offer was taken need not be known,
+    /// since a server that cannot do with a context says so in its answer (section 7.1.1.2).
+    pub(crate) fn push_offers(&self, out: &mut Vec<u8>) {
+        self.push_offer(out);
+        if self.client_context {
+            out.extend_from_slice(b", ");
+            Self { client_context: false, ..*self }.push_offer(out);
+        }
+    }
+
+    fn push_offer(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(NAME);
         if !self.server_context {
             out.extend_from_slice(b"; server_no_context_takeover");
@@ -102,8 +114,7 @@ impl DeflatePolicy {
         }
     }
 
-    /// What holds for a client that made this offer and got `answer`; `None` if that does not fit
-    /// the offer.
+    /// What holds for a client that made these offers and got `answer`; `None` if that fits neither.
     pub(crate) fn agree(&self, answer: &Parameters) -> Option<DeflateParams> {
         let client_bits = in_range(self.client_window_bits);
         let client_bits = match answer.client_max_window_bits {

@@ -226,13 +226,22 @@ fn a_client_offers_what_its_policy_says() {
     let mut frugal = generous();
     (frugal.server_window_bits, frugal.client_window_bits) = (9, 10);
     let cases = [
-        (generous(), "permessage-deflate; client_max_window_bits"),
+        (
+            generous(),
+            "permessage-deflate; client_max_window_bits, \
+             permessage-deflate; client_no_context_takeover; client_max_window_bits",
+        ),
         (
             DeflatePolicy::default(),
             "permessage-deflate; server_no_context_takeover; client_no_context_takeover; \
              client_max_window_bits",
         ),
-        (frugal, "permessage-deflate; server_max_window_bits=9; client_max_window_bits=10"),
+        (
+            frugal,
+            "permessage-deflate; server_max_window_bits=9; client_max_window_bits=10, \
+             permessage-deflate; client_no_context_takeover; server_max_window_bits=9; \
+             client_max_window_bits=10",
+        ),
     ];
     for (policy, expected) in cases {
         let mut handshake = ClientHandshake::new(*b"the sample nonce");
