@@ -107,18 +107,14 @@ fn accepted(code: u16) -> Vec<Case> {
         peer.expect_close()
     };
     let mut cases = vec![
-        Case::new(
-            format!("close/code-{code}"),
-            "RFC 6455 7.4",
-            level,
-            sentence,
-            move |trial| match answer(trial)? {
+        Case::new(format!("close/code-{code}"), "RFC 6455 7.4", level, sentence, move |trial| {
+            match answer(trial)? {
                 Some(other @ (1002 | 1007)) if other != code => {
                     miss(format!("Close {code} or 1000"), format!("Close {other}"))
                 }
                 _ => Ok(()),
-            },
-        ),
+            }
+        }),
         Case::new(
             format!("close/code-{code}.echo"),
             "RFC 6455 5.5.1",

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::answer::accept_value;
-use crate::case::{Case, Level, Need, Outcome, miss};
+use crate::case::{Case, Level, Need, Outcome, miss, skip};
 use crate::peer::{Trial, text};
 use crate::request::Request;
 use crate::wire;
@@ -718,7 +718,10 @@ fn body_not_frames() -> Case {
             let mut peer = trial.connect()?;
             let request = trial.subject.request().set("Sec-WebSocket-Key", "short");
             peer.send(&[request.bytes(), wire::ping("frame")].concat());
-            peer.answer()?;
+            if peer.answer()?.status == 101 {
+                // That it takes such a key is what `key-not-base64` tells.
+                return skip("the server does not refuse a key that is too short");
+            }
             peer.take_chunk(trial.subject.timeout.min(std::time::Duration::from_millis(300)));
             let came = peer.reader.rest();
             if came.windows(7).any(|window| window == b"\x8a\x05frame") {
