@@ -101,6 +101,10 @@ impl Limits {
     /// nothing more, and their results are still in the first-level cache.
     pub(crate) const BATCH_SENDS: usize = 256;
 
+    /// Deadlines looked at in one turn: when ten thousand peers that drip are cut at the same time, each
+    /// for some ten microseconds, others do not wait for all of them.
+    pub(crate) const DEADLINES_PER_TURN: usize = 256;
+
     /// What one lagging connection is given in one go when its socket has room again.
     pub(crate) const CATCH_UP_BYTES: usize = 256 * 1024;
 

@@ -10,6 +10,7 @@ mod flush;
 mod messages;
 mod opening;
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,7 +45,8 @@ pub(crate) struct Shard<H: Handler, B> {
     inflater: Inflater,
     local: Local<H::State>,
     flush: flush::Scratch,
-    fired: Vec<(Key, Tick)>,
+    /// Due deadlines that have not been looked at.
+    fired: VecDeque<(Key, Tick)>,
     shared: Arc<Shared>,
     /// Something was published and not sent yet.
     unflushed: bool,
@@ -73,7 +75,7 @@ impl<H: Handler, B: Backend> Shard<H, B> {
             inflater: Inflater::new(false),
             local,
             flush: flush::Scratch::default(),
-            fired: Vec::new(),
+            fired: VecDeque::new(),
             shared,
             unflushed: false,
             shutdown: None,
@@ -115,6 +117,7 @@ impl<H: Handler, B: Backend> Shard<H, B> {
             (one, other) => one.or(other),
         };
         let busy = !local.writable.is_empty()
+            || !self.fired.is_empty()
             || local.is_dialing()
             || self.shutdown.is_some() && !local.wishes.is_empty()
             || !mailbox.fall_asleep();

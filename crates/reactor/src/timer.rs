@@ -6,6 +6,8 @@
 //! busy connection touches the wheel every few seconds, not per message. Arming and firing are
 //! O(1); an entry for a connection that is gone is told by its generation and ignored.
 
+use std::collections::VecDeque;
+
 use crate::clock::Tick;
 use crate::io::Key;
 
@@ -47,20 +49,21 @@ impl Wheel {
         self.entries += 1;
     }
 
-    /// Moves all that is due at `now` to `fired`, each with the tick it was armed for.
-    pub(crate) fn fire(&mut self, now: Tick, fired: &mut Vec<(Key, Tick)>) {
+    /// Appends all that is due at `now` to `fired`, each with the tick it was armed for.
+    pub(crate) fn fire(&mut self, now: Tick, fired: &mut VecDeque<(Key, Tick)>) {
         if self.entries == 0 {
             self.next = Tick(now.0.saturating_add(1)).max(self.next);
             return;
         }
         // After a long sleep every bucket is looked at once, not once per missed tick.
         let first = self.next.0.max(now.0.saturating_sub(u32_buckets() - 1));
+        let before = fired.len();
         for tick in first..=now.0 {
             let bucket = &mut self.buckets[bucket(Tick(tick))];
             bucket.retain(|entry| {
                 let due = entry.at <= now;
                 if due {
-                    fired.push((entry.key, entry.at));
+                    fired.push_back((entry.key, entry.at));
                 }
                 !due
             });
@@ -68,7 +71,7 @@ impl Wheel {
                 *bucket = Vec::new();
             }
         }
-        self.entries = self.entries.saturating_sub(fired.len());
+        self.entries = self.entries.saturating_sub(fired.len() - before);
         self.next = Tick(now.0.saturating_add(1)).max(self.next);
     }
 
@@ -122,7 +125,7 @@ mod tests {
                     prop_assert!(due.0 <= soonest.max(now + 1), "{due:?} for {soonest}, now {now}");
                 }
                 now += forward;
-                let mut fired = Vec::new();
+                let mut fired = VecDeque::new();
                 wheel.fire(Tick(now), &mut fired);
                 let mut fired: Vec<u32> = fired.iter().map(|(key, _)| key.slot).collect();
                 fired.sort_unstable();
@@ -147,7 +150,7 @@ mod tests {
     fn a_far_deadline_waits_for_its_own_turn_of_the_wheel() {
         let mut wheel = Wheel::new();
         wheel.arm(key(1), Tick(3_000));
-        let mut fired = Vec::new();
+        let mut fired = VecDeque::new();
         for now in [951, 1_000, 1_976, 2_999] {
             wheel.fire(Tick(now), &mut fired);
             assert!(fired.is_empty());

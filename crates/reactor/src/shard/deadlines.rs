@@ -1,5 +1,7 @@
 //! What the wheel fires: the engine's deadlines of a connection, and the application's timer.
 
+use std::collections::VecDeque;
+
 use tickwire_protocol::{CloseCode, Refusal};
 
 use super::Shard;
@@ -11,18 +13,19 @@ use crate::clock::Tick;
 use crate::connection::{Inbound, Stage};
 use crate::handler::{Ended, Handler};
 use crate::io::{Backend, Key};
+use crate::limits::Limits;
 use crate::local::Local;
 
 impl<H: Handler, B: Backend> Shard<H, B> {
     pub(super) fn deadlines(&mut self) {
-        let mut fired = std::mem::take(&mut self.fired);
-        self.local.wheel.fire(self.local.tick, &mut fired);
-        if !fired.is_empty() {
+        self.local.wheel.fire(self.local.tick, &mut self.fired);
+        if !self.fired.is_empty() {
             // Sockets with room take some first: after a turn that was long in coming, nobody is to
             // be dropped for what could have left.
             self.catch_up();
         }
-        for (key, at) in fired.drain(..) {
+        for _ in 0..Limits::DEADLINES_PER_TURN {
+            let Some((key, at)) = self.fired.pop_front() else { break };
             let tick = self.local.tick;
             let Some(link) = self.local.link(key) else { continue };
             // An entry that a sooner one has replaced is not this connection's any more.
@@ -45,7 +48,9 @@ impl<H: Handler, B: Backend> Shard<H, B> {
             }
             local.arm(key);
         }
-        self.fired = fired;
+        if self.fired.is_empty() && self.fired.capacity() > Limits::DEADLINES_PER_TURN {
+            self.fired = VecDeque::new();
+        }
         if self.shutdown.is_some_and(|deadline| self.local.tick >= deadline) {
             self.end_shutdown();
         }

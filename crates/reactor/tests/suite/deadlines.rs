@@ -37,6 +37,7 @@ in_simulation!(
     slow_reader_of_its_echoes_is_not_taken_for_dead,
     page_is_sent_for_as_long_as_the_peer_reads,
     peer_that_reads_nothing_of_its_page_is_dropped,
+    more_deadlines_than_a_turn_looks_at_are_all_kept,
 );
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -410,4 +411,16 @@ fn peer_that_reads_nothing_of_its_page_is_dropped(place: &Seed) {
     session.world.advance(Duration::ZERO);
     session.world.advance(6 * SECOND);
     assert!(session.world.is_closed(peer));
+}
+
+fn more_deadlines_than_a_turn_looks_at_are_all_kept(place: &Seed) {
+    let mut session = Session::start(place, Setup::default());
+    let peers: Vec<Peer> = (0..1_000).map(|_| session.connect()).collect();
+    let polite = session.open("/echo");
+    session.let_time_pass(Setup::default().limits.handshake_timeout + SECOND);
+    session.say(polite, "still here?");
+    assert_eq!(session.heard(polite), "still here?");
+    for peer in peers {
+        assert_eq!(session.answer(peer).0, 408);
+    }
 }
