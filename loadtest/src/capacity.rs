@@ -134,7 +134,7 @@ pub fn why_not(report: &Report) -> Option<String> {
         return Some(format!("{} × {}", error.count, error.kind));
     }
     if let Some(sends) = report.result.sends.filter(|sends| sends.unsent > 0) {
-        return Some(format!("{} messages never left", sends.unsent));
+        return Some(format!("{} × a message that never left", sends.unsent));
     }
     if let Some(check) = report.checks.iter().find(|check| check.failed) {
         return Some(check.condition.clone());

@@ -205,6 +205,10 @@ impl<'a, S: Scenario> Fleet<'a, S> {
                 self.turn(events, end)?;
             }
         }
+        if self.is_alive() && !self.is_stopped() {
+            // What was due in the last moment was not looked at yet.
+            self.act();
+        }
         self.tally.measure.end(self.open);
         Ok(())
     }

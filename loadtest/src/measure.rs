@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::{self, Nanoseconds};
 use crate::health::LATE_AFTER;
 use crate::plan::Stage;
+use crate::server;
 
 pub use latencies::LATENCY_MAX;
 pub(crate) use latencies::{Latencies, histogram};
@@ -44,6 +45,8 @@ pub(crate) struct Measure {
     begun: Option<Begun>,
     series: Series,
     stages: Vec<StageMeasured>,
+    /// Resident memory of this process when the last stage ended.
+    rss_bytes: u64,
 }
 
 /// What is counted as it comes.
@@ -124,6 +127,8 @@ pub struct Measured {
     pub stages: Vec<StageMeasured>,
     /// The run over time.
     pub points: Vec<Point>,
+    /// Resident memory of the generator's processes at the end of the last stage, in bytes.
+    pub rss_bytes: u64,
     /// How many generator processes these are the figures of, at least 1.
     pub generators: u32,
 }
@@ -165,6 +170,7 @@ impl Measure {
             begun: None,
             series: Series::new(stages.iter().map(|stage| stage.duration).sum()),
             stages: stages.iter().map(stage).collect(),
+            rss_bytes: 0,
         }
     }
 
@@ -261,6 +267,7 @@ impl Measure {
             bytes: self.count.bytes - begun.count.bytes,
         };
         stage.sends = self.count.sends.since(begun.count.sends);
+        self.rss_bytes = server::resident_bytes(std::process::id());
     }
 
     /// The figures, answers that came after the end included.
@@ -268,7 +275,8 @@ impl Measure {
         let unsent = self.count.sends.unsent;
         self.end(0);
         self.tick(clock::now(), 0);
-        let mut measured = Measured { lag: self.whole_lag, ..Measured::empty() };
+        let rss_bytes = self.rss_bytes;
+        let mut measured = Measured { lag: self.whole_lag, rss_bytes, ..Measured::empty() };
         measured.points = self.series.finish();
         measured.stages = self.stages;
         // What never left is known when all is over.
@@ -359,6 +367,7 @@ impl Measured {
             sends: Sends::default(),
             stages: Vec::new(),
             points: Vec::new(),
+            rss_bytes: 0,
             generators: 1,
         }
     }

@@ -188,6 +188,9 @@ pub struct Client {
     pub core_share: f64,
     /// Of the duration, 0 to 1: ready to run, but other work had the core.
     pub wait_share: Option<f64>,
+    /// Resident memory of all generators at the end of the last stage.
+    #[serde(default)]
+    pub rss_bytes: u64,
     /// How long turns of the loop took.
     pub loop_lag: Option<Latency>,
 }
@@ -397,6 +400,7 @@ impl Client {
             cpu_per_message_us: measured.cpu_microseconds_per_message(),
             core_share: measured.core_share(),
             wait_share: measured.wait_share(),
+            rss_bytes: measured.rss_bytes,
             loop_lag: Latency::new(&measured.lag),
         }
     }

@@ -18,6 +18,7 @@ use crate::load::{Live, Part};
 use crate::plan::Stage;
 pub use process::{ServerError, ServerProcess};
 use sample::Sample;
+pub(crate) use sample::resident_bytes;
 
 /// What a run cost the server, over the stages that count.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -22,7 +22,7 @@ pub fn table(report: &Report) -> String {
     if let Some(sends) = &result.sends {
         rows.row("sends", &departures(sends));
     }
-    rows.row("client CPU", &client_cpu(&result.client));
+    rows.row("client", &client(&result.client));
     if let Some(server) = &result.server {
         rows.server(server);
     }
@@ -87,6 +87,9 @@ impl Rows {
             for saturation in &result.saturated {
                 self.row("", &format!("    {saturation}"));
             }
+            return;
+        }
+        if result.messages == 0 && result.latency.is_none() {
             return;
         }
         let rates = result.messages_per_second.zip(result.megabytes_per_second);
@@ -248,7 +251,7 @@ fn departures(sends: &SendCounts) -> String {
     )
 }
 
-fn client_cpu(client: &Client) -> String {
+fn client(client: &Client) -> String {
     let mut text = match client.cpu_per_message_us {
         Some(cost) => format!("{} µs a message, ", significant(cost)),
         None => String::new(),
@@ -263,6 +266,8 @@ fn client_cpu(client: &Client) -> String {
         write!(text, ", loop lag p99 {}", microseconds(lag.p99_us))
             .expect("writing to a String cannot fail");
     }
+    write!(text, ", {:.1} MB", client.rss_bytes as f64 / 1e6)
+        .expect("writing to a String cannot fail");
     text
 }
 

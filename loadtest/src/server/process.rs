@@ -9,7 +9,7 @@ use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -37,25 +37,42 @@ impl ServerProcess {
             return Err(ServerError::Occupied(address));
         }
         let output = io::stderr().as_fd().try_clone_to_owned().map_err(ServerError::System)?;
+        let mut server = Self::spawn(command, Stdio::from(output), Stdio::inherit())
+            .map_err(ServerError::System)?;
+        server.wait_until_accepts(address)?;
+        Ok(server)
+    }
+
+    /// Starts `command`, which writes there, and waits for nothing.
+    pub(crate) fn spawn(command: &str, output: Stdio, errors: Stdio) -> io::Result<Self> {
         let child = Command::new("sh")
             .args(["-c", &format!("exec {command}")])
             .stdin(Stdio::null())
             .stdout(output)
+            .stderr(errors)
             .process_group(0)
-            .spawn()
-            .map_err(ServerError::System)?;
-        let mut server = Self { child, command: command.to_owned() };
+            .spawn()?;
+        Ok(Self { child, command: command.to_owned() })
+    }
+
+    /// Waits until `address` accepts connections, for ten seconds at most.
+    pub(crate) fn wait_until_accepts(&mut self, address: SocketAddr) -> Result<(), ServerError> {
         let deadline = clock::now() + START_WAIT;
         while !accepts(address) {
-            if let Some(status) = server.child.try_wait().map_err(ServerError::System)? {
-                return Err(ServerError::Ended(command.to_owned(), status.to_string()));
+            if let Some(status) = self.ended()? {
+                return Err(ServerError::Ended(self.command.clone(), status.to_string()));
             }
             if clock::now() > deadline {
-                return Err(ServerError::Silent(command.to_owned(), address));
+                return Err(ServerError::Silent(self.command.clone(), address));
             }
             thread::park_timeout(PAUSE);
         }
-        Ok(server)
+        Ok(())
+    }
+
+    /// How it ended, if it has.
+    pub(crate) fn ended(&mut self) -> Result<Option<ExitStatus>, ServerError> {
+        self.child.try_wait().map_err(ServerError::System)
     }
 
     /// Its process id.
@@ -106,6 +123,8 @@ pub enum ServerError {
     Ended(String, String),
     /// The command runs and nothing accepts at the address.
     Silent(String, SocketAddr),
+    /// The command runs and prints no address.
+    NoAddress(String),
     /// There is no process with this id.
     NoProcess(u32),
     /// The operating system failed.
@@ -126,6 +145,11 @@ impl fmt::Display for ServerError {
                 formatter,
                 "the server does not accept connections on {address} within {} s: {command}",
                 START_WAIT / 1_000_000_000
+            ),
+            Self::NoAddress(command) => write!(
+                formatter,
+                "the server prints no address such as `listening on 127.0.0.1:9001` (or put \
+                 {{address}} where its command wants one): {command}"
             ),
             Self::NoProcess(pid) => {
                 write!(formatter, "there is no process {pid}: see --server-pid")

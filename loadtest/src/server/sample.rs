@@ -72,9 +72,7 @@ impl Sample {
         };
         self.user += ticks(11);
         self.system += ticks(12);
-        let status = read("status").unwrap_or_default();
-        let kilobytes = field(&status, "VmRSS:").and_then(|text| text.split(' ').next());
-        self.rss += kilobytes.and_then(|text| text.parse::<u64>().ok()).unwrap_or_default() * 1024;
+        self.rss += resident_bytes(pid);
         let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return };
         for thread in threads.flatten() {
             self.cpu += run_time(&thread.path().join("schedstat"));
@@ -84,6 +82,13 @@ impl Sample {
             self.involuntary += count("nonvoluntary_ctxt_switches:").unwrap_or_default();
         }
     }
+}
+
+/// Resident memory of one process.
+pub(crate) fn resident_bytes(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let kilobytes = field(&status, "VmRSS:").and_then(|text| text.split(' ').next());
+    kilobytes.and_then(|text| text.parse::<u64>().ok()).unwrap_or_default() * 1024
 }
 
 /// The rest of the line that begins with `name`.

@@ -74,6 +74,7 @@ impl Measured {
             point.add(&other);
         }
         self.points.extend(others);
+        self.rss_bytes += other.rss_bytes;
         self.generators += other.generators;
         self.sum_up();
         self

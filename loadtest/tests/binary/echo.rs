@@ -123,7 +123,10 @@ fn a_wrong_answer_is_told_by_kind_and_the_run_goes_on() {
             "closes with a reason",
             |socket, _| {
                 let reason = "too \x1b[1mbusy".into();
-                socket.close(Some(CloseFrame { code: CloseCode::Policy, reason }))
+                socket.close(Some(CloseFrame { code: CloseCode::Policy, reason }))?;
+                // Messages that were on their way and not read would make it a reset.
+                hang_up(socket.get_ref().try_clone()?);
+                give_up()
             },
             "closed 1008",
         ),

@@ -19,6 +19,8 @@ fn idle_connections_stay_open_and_are_no_failure() {
     let run = load("idle", address, &format!("-c 150 --duration 200ms --server-pid {pid}"));
     assert_eq!((run.errors(), run.code), (vec![], Some(0)), "{}", run.table);
     assert_eq!(run.result("connections_opened"), 150);
+    let client = run.report["result"]["client"]["rss_bytes"].as_u64().unwrap();
+    assert!((1_000_000..100_000_000).contains(&client), "{client} bytes");
     let server = &run.report["result"]["server"];
     assert!(server["rss_per_connection_bytes"].as_f64().unwrap() > 100.0, "{server}");
 }
