@@ -16,7 +16,7 @@ use crate::deflate::{self, DeflateParams, DeflatePolicy};
 use crate::error::{AnswerError, ClientError};
 use crate::extension::Extensions;
 use crate::field;
-use crate::handshake::accept_value;
+use crate::handshake::{accept_value, is_handshake_header};
 use crate::head::{HeadFault, HeadKind, HeadReader};
 use crate::limits::Limits;
 use crate::request::Fields;
@@ -91,7 +91,7 @@ impl ClientHandshake {
     /// # Errors
     ///
     /// [`AnswerError::Target`], or [`AnswerError::Header`] if the host, a subprotocol or a header
-    /// cannot be written. `out` is as it was.
+    /// cannot be written, or a header is one that the handshake has already. `out` is as it was.
     pub fn request(
         &mut self,
         host: &str,
@@ -109,6 +109,10 @@ impl ClientHandshake {
             return Err(AnswerError::Header);
         }
         check_headers(headers)?;
+        let is_own = |name: &str| is_handshake_header(name) || name.eq_ignore_ascii_case("host");
+        if headers.iter().any(|(name, _)| is_own(name)) {
+            return Err(AnswerError::Header);
+        }
         out.extend_from_slice(b"GET ");
         out.extend_from_slice(target.as_bytes());
         out.extend_from_slice(b" HTTP/1.1\r\n");

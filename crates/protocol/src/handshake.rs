@@ -302,7 +302,7 @@ fn checked_origin<'a>(offer: &Offer<'a>) -> Result<Option<&'a str>, Refusal> {
 }
 
 /// Whether a header is written by the handshake itself or would change what follows it.
-fn is_handshake_header(name: &str) -> bool {
+pub(crate) fn is_handshake_header(name: &str) -> bool {
     const PREFIX: &str = "Sec-WebSocket-";
     ["Upgrade", "Connection", "Content-Length", "Transfer-Encoding"]
         .iter()

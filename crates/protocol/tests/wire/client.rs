@@ -174,6 +174,10 @@ fn what_would_break_the_request_is_not_written() {
         ("a", "/", &["a,b"], ("X", "y"), AnswerError::Header),
         ("a", "/", &[], ("X", "y\r\nZ: 1"), AnswerError::Header),
         ("a", "/", &[], ("X y", "z"), AnswerError::Header),
+        ("a", "/", &[], ("host", "b"), AnswerError::Header),
+        ("a", "/", &[], ("Sec-WebSocket-Key", "x"), AnswerError::Header),
+        ("a", "/", &[], ("sec-websocket-extensions", "x"), AnswerError::Header),
+        ("a", "/", &[], ("Content-Length", "5"), AnswerError::Header),
     ];
     for (host, target, protocols, header, expected) in cases {
         let mut out = Vec::new();
