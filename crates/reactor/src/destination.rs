@@ -23,7 +23,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 /// assert_eq!(feed.target, "/prices?of=gold");
 /// # Ok::<(), tickwire_reactor::DestinationError>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Destination {
     /// The addresses of the server, tried in this order until one takes the connection.
@@ -95,6 +95,21 @@ impl Destination {
     pub fn with_host(mut self, host: impl Into<String>) -> Self {
         self.host = host.into();
         self
+    }
+}
+
+impl fmt::Debug for Destination {
+    /// Of its headers only the names: their values may be what authenticates us.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.headers.iter().map(|(name, _)| &**name).collect();
+        formatter
+            .debug_struct("Destination")
+            .field("addresses", &self.addresses)
+            .field("host", &self.host)
+            .field("target", &self.target)
+            .field("protocols", &self.protocols)
+            .field("headers", &names)
+            .finish()
     }
 }
 
@@ -231,6 +246,14 @@ const DEFAULT_PORT: u16 = 80;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn header_values_are_not_shown() {
+        let shown = Destination::new(([127, 0, 0, 1], 9002).into(), "/feed")
+            .with_header("Authorization", "Bearer sesame");
+        let shown = format!("{shown:?}");
+        assert!(shown.contains("Authorization") && !shown.contains("sesame"), "{shown}");
+    }
 
     #[test]
     fn urls_become_address_host_and_target() {

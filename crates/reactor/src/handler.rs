@@ -210,7 +210,7 @@ pub enum Ended {
     /// The peer sent a Close with this code; `None`: without a code (1005).
     ByPeer(Option<CloseCode>),
     /// We sent a Close with this code.
-    ByServer(CloseCode),
+    ByUs(CloseCode),
     /// The connection went without a Close (1006).
     Lost,
 }

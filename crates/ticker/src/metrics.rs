@@ -60,7 +60,7 @@ impl Metrics {
     pub fn count_end(&self, ended: Ended) {
         let (code, by) = match ended {
             Ended::ByPeer(code) => (code.map_or(1005, |code| code.0), "peer"),
-            Ended::ByServer(code) => (code.0, "server"),
+            Ended::ByUs(code) => (code.0, "server"),
             _ => (1006, "none"),
         };
         self.ended.get_or_create(&EndedLabels { code: bounded(code), by }).inc();
@@ -154,7 +154,7 @@ mod tests {
         let metrics = Metrics::new();
         metrics.events.inc_by(7);
         metrics.clients.inc();
-        metrics.count_end(Ended::ByServer(CloseCode(4410)));
+        metrics.count_end(Ended::ByUs(CloseCode(4410)));
         metrics.count_end(Ended::ByPeer(None));
         metrics.count_end(Ended::Lost);
         let text = metrics.text();

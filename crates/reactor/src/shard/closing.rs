@@ -31,7 +31,7 @@ pub(super) fn close<H: Handler>(
     let Some(Inbound::Open { connection, .. }) = inbound.get_mut(key.index()) else { return };
     keep_owed(local, key);
     local.control_masked(key, |mask, out| connection.close(code, reason, mask, out));
-    over(local, handler, key, Ended::ByServer(code));
+    over(local, handler, key, Ended::ByUs(code));
     local.links[key.index()].stage = Stage::Closing;
     local.set_deadline(key, local.limits.close_timeout);
 }

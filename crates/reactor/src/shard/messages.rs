@@ -95,7 +95,7 @@ fn messages<H: Handler>(
             Some(Event::Failed(error)) => {
                 local.counters.failed += 1;
                 let code = error.close_code();
-                over(local, handler, key, Ended::ByServer(code));
+                over(local, handler, key, Ended::ByUs(code));
                 part(local, key, Stage::Finishing);
                 inbound[key.index()] = Inbound::Discard;
             }

@@ -90,7 +90,7 @@ fn client_talks_to_a_server_of_ours() {
     assert_eq!(next(&told), Told::Opened(1));
     assert_eq!(next(&told), Told::Heard(1, "hello".to_owned()));
     client.handle().shutdown();
-    assert_eq!(next(&told), Told::Closed(1, Ended::ByServer(CloseCode::GOING_AWAY)));
+    assert_eq!(next(&told), Told::Closed(1, Ended::ByUs(CloseCode::GOING_AWAY)));
     client.join().expect("no shard fails");
     assert_eq!(server.metrics().total().lost, 0);
     assert_eq!(server.metrics().total().failed, 0);

@@ -56,7 +56,7 @@ fn close_of_the_server_waits_for_the_peers(place: &impl Place) {
     session.send(peer, &wire::close(4001, ""));
     session.ended(peer);
     let closed = session.world.journal().closed();
-    assert_eq!(closed, [Ended::ByServer(CloseCode(4001))]);
+    assert_eq!(closed, [Ended::ByUs(CloseCode(4001))]);
     session.counted("closes", 1, |counters| counters.closed);
 }
 

@@ -54,7 +54,7 @@ fn expect_ping(session: &mut Session<Simulated>, peer: Peer) {
 fn expect_policy_violation<W: World>(session: &mut Session<W>, peer: Peer, reason: &str) {
     assert_eq!(session.closed(peer), (1008, reason.to_owned()));
     let ended = session.world.journal().closed();
-    assert_eq!(ended.last(), Some(&Ended::ByServer(CloseCode::POLICY_VIOLATION)));
+    assert_eq!(ended.last(), Some(&Ended::ByUs(CloseCode::POLICY_VIOLATION)));
 }
 
 fn pings_up_to_the_limit_are_answered_and_one_more_closes_with_1008(place: &impl Place) {

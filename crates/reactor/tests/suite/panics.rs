@@ -88,7 +88,7 @@ fn expect_internal_error<W: World>(session: &mut Session<W>, peer: Peer) {
     assert_eq!(session.closed(peer), (1011, "internal error".to_owned()));
     session.send(peer, &wire::close(1011, ""));
     session.ended(peer);
-    let by_server = Ended::ByServer(CloseCode::INTERNAL_ERROR);
+    let by_server = Ended::ByUs(CloseCode::INTERNAL_ERROR);
     assert_eq!(session.world.journal().closed(), [by_server]);
 }
 

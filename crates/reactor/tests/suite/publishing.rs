@@ -421,7 +421,7 @@ fn overrun_subscriber_is_closed_with_1008(place: &impl Place) {
     session.send(peer, &wire::close(1008, ""));
     session.ended(peer);
     let ended = session.world.journal().closed();
-    assert_eq!(ended, [Ended::ByServer(CloseCode::POLICY_VIOLATION)]);
+    assert_eq!(ended, [Ended::ByUs(CloseCode::POLICY_VIOLATION)]);
     assert!(!news.has_subscribers());
 }
 

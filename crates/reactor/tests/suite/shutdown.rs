@@ -38,7 +38,7 @@ fn every_peer_hears_the_last_words_and_1001(place: &impl Place) {
     }
     session.until("it is over", World::is_over);
     let closed = session.world.journal().closed();
-    assert_eq!(closed, [Ended::ByServer(CloseCode::GOING_AWAY); 10]);
+    assert_eq!(closed, [Ended::ByUs(CloseCode::GOING_AWAY); 10]);
 }
 
 fn server_without_connections_ends_at_once(place: &impl Place) {

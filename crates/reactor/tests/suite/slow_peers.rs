@@ -106,7 +106,7 @@ fn more_unsent_than_allowed_closes_with_1008(place: &impl Place) {
             session.counted("messages", sent, |counters| counters.sent_messages);
         }
     }
-    assert_eq!(session.world.journal().closed(), [Ended::ByServer(CloseCode::POLICY_VIOLATION)]);
+    assert_eq!(session.world.journal().closed(), [Ended::ByUs(CloseCode::POLICY_VIOLATION)]);
     let (heard, close) = messages_before(&mut session, peer);
     assert!(heard < sent);
     assert_eq!((close.first, &close.payload[..2]), (CLOSE, &1008_u16.to_be_bytes()[..]));

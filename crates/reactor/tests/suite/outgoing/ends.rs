@@ -65,7 +65,7 @@ fn close_of_ours_waits_for_the_servers(place: &impl Place) {
     session.world.end(far);
     session.ended(far);
     let closed = session.world.journal().closed();
-    assert_eq!(closed, [Ended::ByServer(CloseCode(4001))]);
+    assert_eq!(closed, [Ended::ByUs(CloseCode(4001))]);
 }
 
 fn server_that_goes_without_a_close_is_lost(place: &impl Place) {

@@ -76,7 +76,7 @@ fn server_that_breaks_the_protocol_is_told_with_the_right_code(place: &impl Plac
         session.world.end(far);
         session.ended(far);
         let closed = session.world.journal().closed();
-        assert_eq!(closed.last(), Some(&Ended::ByServer(CloseCode(code))));
+        assert_eq!(closed.last(), Some(&Ended::ByUs(CloseCode(code))));
     }
     session.counted("failures", 9, |counters| counters.failed);
 }
