@@ -82,8 +82,8 @@ pub struct Serve {
           value_parser = clap::value_parser!(u64).range(100..=60_000))]
     heartbeat: u64,
 
-    /// Whose web pages may connect: any, same-origin, or a list such as
-    /// https://example.org,https://app.example.org:8443; clients that are no browsers always may
+    /// Whose web pages may connect: any, same-origin, or a list of origins (scheme, host and port, as
+    /// browsers send them) with commas between; clients that are no browsers always may
     #[arg(long, value_name = "ORIGINS", default_value = "any")]
     origins: Origins,
 
