@@ -1,6 +1,6 @@
 //! The server in the same report: what a run cost it.
 //!
-//! A rate says little without its price. [`Watch`] reads `/proc` at the moments between a run's
+//! A rate says little without its price. A watch reads `/proc` at the moments between a run's
 //! stages: CPU time of the server's processes (user and system), resident memory before the
 //! connections and with them, context switches, and the software interrupts of the cores that the
 //! server may use. The last matter: half of what a small message costs is network work, which the

@@ -80,6 +80,14 @@ fn what_the_protocol_allows_is_flawless() {
     }
 }
 
+fn close_with_a_reason(socket: &mut Socket, _message: Message) -> Result<()> {
+    let reason = "too \x1b[1mbusy".into();
+    socket.close(Some(CloseFrame { code: CloseCode::Policy, reason }))?;
+    // Messages that were on their way and not read would make it a reset.
+    hang_up(socket.get_ref().try_clone()?);
+    give_up()
+}
+
 #[test]
 fn a_wrong_answer_is_told_by_kind_and_the_run_goes_on() {
     let cases: [(&str, Answer, &str); 9] = [
@@ -119,17 +127,7 @@ fn a_wrong_answer_is_told_by_kind_and_the_run_goes_on() {
             |socket, _| Ok(socket.get_mut().write_all(&[0x81, 1, 0xff])?),
             "protocol 1007",
         ),
-        (
-            "closes with a reason",
-            |socket, _| {
-                let reason = "too \x1b[1mbusy".into();
-                socket.close(Some(CloseFrame { code: CloseCode::Policy, reason }))?;
-                // Messages that were on their way and not read would make it a reset.
-                hang_up(socket.get_ref().try_clone()?);
-                give_up()
-            },
-            "closed 1008",
-        ),
+        ("closes with a reason", close_with_a_reason, "closed 1008"),
         (
             "hangs up",
             |socket, _| {
