@@ -188,7 +188,9 @@ impl<'a, S: Scenario> Fleet<'a, S> {
             self.stage = number;
             self.tally.measure.begin(number, self.open);
             if number == 0 {
-                self.scenario.start(clock::now());
+                // Whoever observes took time; the schedule and the stages count from one moment.
+                self.part_began = clock::now();
+                self.scenario.start(self.part_began);
             } else {
                 self.tick(clock::now());
             }
