@@ -33,6 +33,8 @@ pub struct Refusal {
     /// The version of the WebSocket protocol was the fault: `Sec-WebSocket-Version: 13` is sent
     /// (RFC 6455 section 4.2.2).
     version: bool,
+    /// The request was HEAD.
+    head_only: bool,
 }
 
 impl Refusal {
@@ -40,7 +42,7 @@ impl Refusal {
     ///
     /// 405 carries `Allow: GET` and 426 `Upgrade: websocket` by themselves, as RFC 9110 asks.
     pub const fn new(status: u16, text: &'static str) -> Self {
-        Self { status, text, retry_after_s: None, version: false }
+        Self { status, text, retry_after_s: None, version: false, head_only: false }
     }
 
     /// The same with `Retry-After: seconds`.
@@ -54,6 +56,14 @@ impl Refusal {
     #[must_use]
     pub(crate) const fn with_version(mut self) -> Self {
         self.version = true;
+        self
+    }
+
+    /// The same as the answer to a request of `method`: to HEAD, without the body (RFC 9110 section
+    /// 9.3.2).
+    #[must_use]
+    pub fn to_method(mut self, method: &str) -> Self {
+        self.head_only = method == "HEAD";
         self
     }
 
@@ -87,7 +97,7 @@ impl Refusal {
             headers: &headers[..used],
             body: body.as_bytes(),
         }
-        .encode(false, out)
+        .encode(self.head_only, out)
         .expect("static text and digits are writable");
     }
 }

@@ -129,7 +129,8 @@ fn answer<H: Handler>(
 ) -> Inbound {
     if request.wants_upgrade() && !local.hub.admission.origins.allows(request) {
         local.counters.refused_origin += 1;
-        refuse(local, key, &Refusal::new(403, "pages of this origin may not connect here"));
+        let refusal = Refusal::new(403, "pages of this origin may not connect here");
+        refuse(local, key, &refusal.to_method(request.method()));
         return Inbound::Discard;
     }
     let asked = catch_unwind(AssertUnwindSafe(|| handler.request(request, peer)));
@@ -150,7 +151,7 @@ fn answer<H: Handler>(
                 opened(local, key, agreed.as_ref())
             }
             Err(refusal) => {
-                refuse(local, key, &refusal);
+                refuse(local, key, &refusal.to_method(request.method()));
                 discard(local, accept);
                 Inbound::Discard
             }

@@ -22,6 +22,12 @@ fn plain_requests_are_answered_and_the_connection_ends(place: &impl Place) {
         ("GET /page HTTP/1.1\r\nHost: a\r\n\r\n", 200, "\r\n\r\na page\n"),
         ("HEAD /page HTTP/1.1\r\nHost: a\r\n\r\n", 200, "Content-Length: 7\r\n\r\n"),
         ("GET /no-page HTTP/1.1\r\nHost: a\r\n\r\n", 404, "\n"),
+        // A refusal to HEAD has no body either (RFC 9110 section 9.3.2).
+        (
+            "HEAD /echo HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+            405,
+            "\r\n\r\n",
+        ),
         // A second request in the pipeline is not looked at: the answer said that it closes.
         (
             "GET /page HTTP/1.1\r\nHost: a\r\n\r\nGET /page HTTP/1.1\r\n\r\n",
