@@ -9,6 +9,7 @@
 mod axum;
 mod connection;
 mod fastwebsockets;
+mod floor;
 mod publisher;
 mod sockudo_ws;
 mod tokio_tungstenite;
@@ -43,6 +44,8 @@ struct Arguments {
 enum Library {
     Axum,
     Fastwebsockets,
+    /// No library: the smallest loop that sends the right bytes.
+    Floor,
     SockudoWs,
     TokioTungstenite,
     TokioWebsockets,
@@ -121,6 +124,7 @@ impl Library {
         match self {
             Self::Axum => axum::serve(stream, options, work).await,
             Self::Fastwebsockets => fastwebsockets::serve(stream, options, work).await,
+            Self::Floor => unreachable!("it serves without tokio"),
             Self::SockudoWs => sockudo_ws::serve(stream, options, work).await,
             Self::TokioTungstenite => tokio_tungstenite::serve(stream, options, work).await,
             Self::TokioWebsockets => tokio_websockets::serve(stream, options, work).await,
@@ -139,12 +143,24 @@ fn main() -> Result<(), Failure> {
     if options.deflate && !library.offers_deflate() {
         return Err("this library has no permessage-deflate".into());
     }
+    if library == Library::Floor {
+        return serve_floor(options, publication);
+    }
     let mut runtime = match options.threads {
         1 => runtime::Builder::new_current_thread(),
         _ => runtime::Builder::new_multi_thread(),
     };
     let runtime = runtime.worker_threads(options.threads.into()).enable_all().build()?;
     runtime.block_on(accept(library, options, publication))
+}
+
+/// Serves with nothing but epoll.
+fn serve_floor(options: Options, publication: Option<Publication>) -> Result<(), Failure> {
+    // A listener of tokio's wants a runtime to be made, though not to be used.
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    let listener = runtime.block_on(async { listen(options.listen) })?;
+    announce(&listener)?;
+    floor::run(listener.into_std()?, options, publication)
 }
 
 /// Accepts connections for ever; each is served by a task of its own.
@@ -155,8 +171,7 @@ async fn accept(
 ) -> Result<(), Failure> {
     let listener = listen(options.listen)?;
     let publisher = publication.map(Publisher::start);
-    println!("listening on {}", listener.local_addr()?);
-    std::io::stdout().flush()?;
+    announce(&listener)?;
     loop {
         // Out of descriptors, or a connection that was gone before it was accepted: the next may do.
         let Ok((stream, _)) = listener.accept().await else {
@@ -172,6 +187,11 @@ async fn accept(
             let _ = library.serve(stream, options, work).await;
         });
     }
+}
+
+fn announce(listener: &TcpListener) -> Result<(), Failure> {
+    println!("listening on {}", listener.local_addr()?);
+    Ok(std::io::stdout().flush()?)
 }
 
 /// What a broadcast server may gather before it writes, where the library lets one choose: four turns
