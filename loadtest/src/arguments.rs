@@ -129,6 +129,8 @@ pub(crate) enum Command {
         #[command(flatten)]
         outputs: Outputs,
     },
+    /// Compares servers under the same load: started and stopped in turn, in rounds, each on its core.
+    Compare(Box<crate::comparison::ComparisonArguments>),
     /// Makes a share of another process's load.
     #[command(hide = true)]
     Worker,
@@ -367,7 +369,7 @@ impl TickerArguments {
     }
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
     if duration < DURATION_MIN {
         return Err("a run takes at least 1ms".to_owned());
@@ -375,7 +377,7 @@ fn duration(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
-fn rate(text: &str) -> Result<f64, String> {
+pub(crate) fn rate(text: &str) -> Result<f64, String> {
     let rate: f64 = text.parse().map_err(|_| "a rate is a number of messages a second")?;
     match rate > 0.0 && rate <= RATE_MAX {
         true => Ok(rate),

@@ -17,6 +17,7 @@
 mod abuse;
 mod capacity;
 pub mod clock;
+pub mod compare;
 mod connect;
 pub mod descriptors;
 mod echo;

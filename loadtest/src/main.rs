@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod comparison;
 mod output;
 mod progress;
 
@@ -76,6 +77,7 @@ fn follow(command: Command) -> Result<ExitCode, Failure> {
             swarm::work().map_err(failed("the worker cannot go on"))?;
             return Ok(ExitCode::SUCCESS);
         }
+        Command::Compare(arguments) => return comparison::compare(*arguments),
         Command::Report { files, html } => return show_again(&files, html.as_deref()),
     };
     run(order, None)

@@ -30,12 +30,15 @@ use crate::plan::{Ramp, Stage};
 use crate::server::ServerUse;
 use crate::threshold::{Checked, Threshold};
 
+pub(crate) use chart::escaped;
 pub use compare::compare;
 pub use hdr::hdr_log;
 pub use html::html;
+pub(crate) use html::page;
 pub use latency::Latency;
 pub use steps::{capacity, step};
 pub use table::table;
+pub(crate) use words::microseconds;
 pub use words::{duration, grouped, rounded, significant};
 
 /// The version of [`Report`].

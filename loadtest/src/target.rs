@@ -22,6 +22,16 @@ pub struct Target {
 }
 
 impl Target {
+    /// The server at an address, with this path.
+    #[must_use]
+    pub(crate) fn at(address: SocketAddr, path: &str) -> Self {
+        let host = match address {
+            SocketAddr::V4(address) => address.ip().to_string(),
+            SocketAddr::V6(address) => format!("[{}]", address.ip()),
+        };
+        Self { host, port: address.port(), path: path.to_owned() }
+    }
+
     /// What the handshake's Host header says: the host, and the port unless it is 80.
     ///
     /// RFC 6455 section 4.1 (4).

@@ -26,11 +26,16 @@ pub fn html(reports: &[(String, Report)]) -> String {
         }
         body.push_str(&section(report));
     }
+    page(&title, "", &body)
+}
+
+/// A page with the look of all reports and further `style`.
+pub(crate) fn page(title: &str, style: &str, body: &str) -> String {
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>{}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n{body}</body>\n</html>\n",
-        escaped(&title)
+         <title>{}</title>\n<style>{STYLE}{style}</style>\n</head>\n<body>\n{body}</body>\n</html>\n",
+        escaped(title)
     )
 }
 

@@ -1,0 +1,141 @@
+//! The servers of these tests: this program, asked by its environment to be one.
+
+use std::fs;
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process;
+use std::thread;
+
+use rustix::process::{Pid, test_kill_process};
+use tempfile::TempDir;
+use tungstenite::Message;
+
+/// What a server does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Behaviour {
+    /// Echoes.
+    Echo,
+    /// Says why it does not start, and ends.
+    Absent,
+    /// Never says where it listens.
+    Speechless,
+    /// Ends with its first message.
+    Mortal,
+    /// Echoes something else.
+    Wrong,
+}
+
+/// Where servers note that they were there.
+pub(crate) struct Notes(TempDir);
+
+impl Notes {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    /// Each server's process and the cores that it found itself on.
+    pub(crate) fn servers(&self) -> Vec<(u32, String)> {
+        let note = |entry: fs::DirEntry| {
+            let process = entry.file_name().to_str().unwrap().parse().unwrap();
+            (process, fs::read_to_string(entry.path()).unwrap())
+        };
+        fs::read_dir(self.0.path()).unwrap().map(|entry| note(entry.unwrap())).collect()
+    }
+
+    #[track_caller]
+    pub(crate) fn assert_all_stopped(&self) {
+        let servers = self.servers();
+        assert!(!servers.is_empty());
+        for (process, _) in servers {
+            let pid = Pid::from_raw(i32::try_from(process).unwrap()).unwrap();
+            assert!(test_kill_process(pid).is_err(), "the server {process} is still there");
+        }
+    }
+}
+
+impl Behaviour {
+    const ALL: [(&str, Self); 5] = [
+        ("echo", Self::Echo),
+        ("absent", Self::Absent),
+        ("speechless", Self::Speechless),
+        ("mortal", Self::Mortal),
+        ("wrong", Self::Wrong),
+    ];
+
+    /// The command of such a server.
+    pub(crate) fn command(self, notes: &Notes) -> String {
+        let (name, _) = Self::ALL.iter().find(|(_, behaviour)| *behaviour == self).unwrap();
+        let program = std::env::current_exe().unwrap();
+        format!(
+            "env {BEHAVIOUR}={name} {NOTES}='{}' '{}' --exact server::serve --nocapture",
+            notes.0.path().display(),
+            program.display()
+        )
+    }
+}
+
+/// No test but a server, if the environment asks for one.
+#[test]
+fn serve() {
+    let Ok(name) = std::env::var(BEHAVIOUR) else { return };
+    let (_, behaviour) = *Behaviour::ALL.iter().find(|(other, _)| *other == name).unwrap();
+    let notes = PathBuf::from(std::env::var_os(NOTES).unwrap());
+    fs::write(notes.join(process::id().to_string()), cores()).unwrap();
+    match behaviour {
+        Behaviour::Absent => {
+            writeln!(std::io::stderr(), "there is no configuration").unwrap();
+            process::exit(3);
+        }
+        Behaviour::Speechless => {
+            println!("getting ready");
+            thread::park();
+        }
+        _ => {}
+    }
+    let given = std::env::args().last().unwrap_or_default();
+    let given = if given.contains(':') && !given.contains("::") { &given } else { "127.0.0.1:0" };
+    let listener = TcpListener::bind(given).unwrap();
+    println!("listening on {}", listener.local_addr().unwrap());
+    for stream in listener.incoming() {
+        let stream = stream.unwrap();
+        thread::spawn(move || answer(stream, behaviour));
+    }
+}
+
+/// Answers messages until the peer ends it.
+fn answer(stream: TcpStream, behaviour: Behaviour) {
+    stream.set_nodelay(true).unwrap();
+    let Ok(mut socket) = tungstenite::accept(stream) else { return };
+    while let Ok(message) = socket.read() {
+        if !message.is_binary() {
+            continue;
+        }
+        let answer = match behaviour {
+            Behaviour::Mortal => {
+                writeln!(std::io::stderr(), "cannot go on").unwrap();
+                process::exit(1);
+            }
+            Behaviour::Wrong => Message::binary(vec![0; message.len() + 1]),
+            _ => message,
+        };
+        if socket.send(answer).is_err() {
+            return;
+        }
+    }
+}
+
+/// The cores that this process may use, as the kernel lists them.
+fn cores() -> String {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    line.unwrap().trim().to_owned()
+}
+
+/// The first of them.
+pub(crate) fn first_core() -> String {
+    cores().split(['-', ',']).next().unwrap().to_owned()
+}
+
+const BEHAVIOUR: &str = "COMPARE_TEST_BEHAVIOUR";
+const NOTES: &str = "COMPARE_TEST_NOTES";
