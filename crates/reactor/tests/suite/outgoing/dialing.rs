@@ -249,7 +249,8 @@ fn no_further_address_is_tried_once_a_shutdown_has_begun(place: &Seed) {
 fn compressors_of_their_own_are_offered_to_no_more_than_may_have_them(place: &impl Place) {
     let setup = Setup { deflate: Some(Deflate::dedicated(1)), ..Setup::default() };
     let mut session = Session::start(place, setup);
-    let own = "permessage-deflate; client_max_window_bits";
+    let own = "permessage-deflate; client_max_window_bits, \
+               permessage-deflate; client_no_context_takeover; client_max_window_bits";
     let shared = "permessage-deflate; server_no_context_takeover; client_no_context_takeover; \
                   client_max_window_bits";
     let offer = |request: &str| line(request, "Sec-WebSocket-Extensions: ").to_owned();
