@@ -108,6 +108,8 @@ pub(crate) struct Link<S> {
     /// When the second began in which the peer's Pings are counted, and how many they are.
     pub(crate) pings_since: Tick,
     pub(crate) pings: u32,
+    /// Bytes that came behind our last word.
+    pub(crate) ignored: u64,
     /// Present exactly while the socket does not take what it is given.
     pub(crate) unsent: Option<Box<Unsent>>,
     /// A compressor of its own.
@@ -137,6 +139,7 @@ impl<S> Link<S> {
             sent: Tick(0),
             pings_since: Tick(0),
             pings: 0,
+            ignored: 0,
             unsent: None,
             deflater: None,
             state: None,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tickwire_protocol::{CloseCode, Event, Inflater};
 
-use super::closing::{close, over, part};
+use super::closing::{abandon, close, over, part};
 use super::dialing::answered;
 use super::opening::request;
 use crate::clock::Tick;
@@ -28,6 +28,9 @@ pub(super) fn received<H: Handler>(
     bytes: &mut [u8],
 ) {
     local.counters.received_bytes += bytes.len() as u64;
+    if is_ignored_for_too_long(local, key, bytes.len()) {
+        return abandon(local, key);
+    }
     // A send that broke in this turn may have ended the connection before its last bytes are seen.
     if local.link(key).is_none_or(|link| matches!(link.stage, Stage::Finishing | Stage::Ending)) {
         return;
@@ -44,6 +47,17 @@ pub(super) fn received<H: Handler>(
         messages(local, handler, inbound, inflater, key, &mut bytes);
         local.deflaters.dedicated_bytes += inbound[key.index()].memory();
     }
+}
+
+/// Counts what comes behind our last word; whether it is more than a peer can have had on its way.
+fn is_ignored_for_too_long<S>(local: &mut Local<S>, key: Key, bytes: usize) -> bool {
+    let most = local.limits.ignored_max();
+    let Some(link) = local.link(key) else { return false };
+    if !matches!(link.stage, Stage::Closing | Stage::Parting | Stage::Finishing) {
+        return false;
+    }
+    link.ignored = link.ignored.saturating_add(bytes as u64);
+    link.ignored > most
 }
 
 /// Runs whatever whole messages `bytes` complete.

@@ -22,6 +22,7 @@ in_each_world!(
 );
 
 in_simulation!(
+    peer_that_talks_on_behind_our_close_is_dropped_at_some_bytes,
     peer_that_never_answers_a_close_is_dropped,
     peer_that_never_ends_its_stream_is_dropped,
     peer_that_drips_instead_of_closing_is_dropped,
@@ -207,4 +208,20 @@ fn peer_that_never_ends_its_stream_is_dropped(place: &Seed) {
     assert!(!session.world.is_closed(page) && !session.world.is_closed(failed));
     session.world.advance(Duration::from_millis(200));
     assert!(session.world.is_closed(page) && session.world.is_closed(failed));
+}
+
+fn peer_that_talks_on_behind_our_close_is_dropped_at_some_bytes(place: &Seed) {
+    let mut session = Session::start(place, Setup::default());
+    let peer = session.open("/script");
+    session.say(peer, "close 4000 enough");
+    assert_eq!(session.closed(peer), (4000, "enough".to_owned()));
+    let megabyte = wire::frame(wire::BINARY, &vec![0; 1024 * 1024 - 14]);
+    for _ in 0..16 {
+        session.send(peer, &megabyte);
+    }
+    session.delivered();
+    assert_eq!(session.world.counters().connections_now, 1);
+    session.send(peer, &megabyte);
+    session.send(peer, &megabyte);
+    session.until("it is dropped", |world| world.counters().connections_now == 0);
 }
