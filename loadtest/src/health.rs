@@ -6,7 +6,7 @@
 //! nothing but the generator held them back; and how long one turn of its loop took, which is how
 //! long an answer may have waited here before its time was taken.
 //!
-//! A [`Verdict`] names those over their bound. It says nothing about the server: what the server
+//! The verdict names those over their bound. It says nothing about the server: what the server
 //! cost for each message holds even in a run whose rate and latency do not.
 
 use std::fmt;
