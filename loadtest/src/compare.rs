@@ -7,7 +7,7 @@
 //! have cores of their own.
 //!
 //! What counts is the server's CPU time a message, which holds even where the generator is the limit
-//! (see [`crate::health`]); for connections that do nothing it is memory. Medians are over rounds,
+//! (see `health`); for connections that do nothing it is memory. Medians are over rounds,
 //! and ratios are taken within a round.
 //!
 //! A server that does not start, ends, or answers wrongly has no figure in that round but the words
