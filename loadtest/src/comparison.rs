@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use tickwire_load::compare::{self, Compared, Comparison, Cpus, Server, Step, Workload};
-use tickwire_load::{DEPTH_OPEN, Load, Size, Target, Work};
+use tickwire_load::{DEPTH_OPEN, Load, Size, Stage, Target, Work};
 
 use crate::arguments::{duration, rate};
 use crate::output::{FAULTY, Failure, USAGE, create, failed};
@@ -46,12 +46,11 @@ pub(crate) struct ComparisonArguments {
     /// With --server: messages or handshakes a second, each at its intended time.
     #[arg(long, value_name = "MESSAGES", value_parser = rate, conflicts_with = "file")]
     rate: Option<f64>,
-    /// With --server: how long to measure in each run [default: 3s].
-    #[arg(long, short, value_name = "TIME", value_parser = duration, conflicts_with = "file")]
+    /// How long to measure in each run [default: the file's, or 3s].
+    #[arg(long, short, value_name = "TIME", value_parser = duration)]
     duration: Option<Duration>,
-    /// With --server: how long to warm up before [default: 500ms].
-    #[arg(long, value_name = "TIME", conflicts_with = "file",
-          value_parser = humantime::parse_duration)]
+    /// How long to warm up before [default: the file's, or 500ms].
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     warm_up: Option<Duration>,
     /// How often each workload meets each server [default: the file's, or 3].
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -66,6 +65,9 @@ pub(crate) struct ComparisonArguments {
     /// is the first.
     #[arg(long, value_name = "NAMES", value_delimiter = ',', conflicts_with = "servers")]
     only: Vec<String>,
+    /// Only this workload of the file; repeatable.
+    #[arg(long = "workload", value_name = "NAME", conflicts_with = "servers")]
+    workloads: Vec<String>,
     /// Also write the result as JSON; `-` writes it to standard output and the table to standard
     /// error.
     #[arg(long, value_name = "FILE")]
@@ -116,8 +118,8 @@ pub(crate) fn compare(arguments: ComparisonArguments) -> Result<ExitCode, Failur
 
 impl ComparisonArguments {
     fn comparison(self) -> Result<Comparison, Failure> {
-        let mut comparison = match &self.file {
-            Some(path) => read(path, &self.only)?,
+        let mut comparison = match self.file.as_deref() {
+            Some(path) => self.read(path)?,
             None => Comparison::new(self.servers.clone(), vec![self.workload()]),
         };
         if let Some(rounds) = self.rounds {
@@ -126,6 +128,29 @@ impl ComparisonArguments {
         let placement = &mut comparison.placement;
         placement.server = self.server_cpus.or_else(|| placement.server.take());
         placement.client = self.client_cpus.or_else(|| placement.client.take());
+        Ok(comparison)
+    }
+
+    /// The comparison of a file, or what is asked for of it.
+    fn read(&self, path: &Path) -> Result<Comparison, Failure> {
+        let in_file =
+            |words: String| Failure { words: format!("{}: {words}", path.display()), code: USAGE };
+        let text = std::fs::read_to_string(path).map_err(|error| in_file(error.to_string()))?;
+        let lengths = (self.warm_up, self.duration);
+        let mut comparison = Comparison::of_file(&text, lengths).map_err(in_file)?;
+        for name in &self.only {
+            if !comparison.servers.iter().any(|server| server.name == *name) {
+                return Err(in_file(format!("there is no server {name}: see --only")));
+            }
+        }
+        for name in &self.workloads {
+            if !comparison.workloads.iter().any(|workload| workload.name == *name) {
+                return Err(in_file(format!("there is no workload {name}: see --workload")));
+            }
+        }
+        let (servers, workloads) = (&self.only, &self.workloads);
+        comparison.servers.retain(|it| servers.is_empty() || servers.contains(&it.name));
+        comparison.workloads.retain(|it| workloads.is_empty() || workloads.contains(&it.name));
         Ok(comparison)
     }
 
@@ -145,28 +170,18 @@ impl ComparisonArguments {
         };
         let anywhere: Target = ANYWHERE.parse().expect("the address is well-formed");
         let mut load = Load::new(anywhere, work, connections as usize, Duration::ZERO);
-        load.stages = compare::stages(
+        load.stages = self.stages();
+        Workload::new(name, load)
+    }
+
+    /// The stages of the flags.
+    fn stages(&self) -> Vec<Stage> {
+        compare::stages(
             self.warm_up.unwrap_or(compare::WARM_UP_DEFAULT),
             self.duration.unwrap_or(compare::DURATION_DEFAULT),
             self.rate,
-        );
-        Workload::new(name, load)
+        )
     }
-}
-
-/// The comparison of a file, with all servers or `only` some.
-fn read(path: &Path, only: &[String]) -> Result<Comparison, Failure> {
-    let in_file =
-        |words: String| Failure { words: format!("{}: {words}", path.display()), code: USAGE };
-    let text = std::fs::read_to_string(path).map_err(|error| in_file(error.to_string()))?;
-    let mut comparison: Comparison = text.parse().map_err(in_file)?;
-    for name in only {
-        if !comparison.servers.iter().any(|server| server.name == *name) {
-            return Err(in_file(format!("there is no server {name}: see --only")));
-        }
-    }
-    comparison.servers.retain(|server| only.is_empty() || only.contains(&server.name));
-    Ok(comparison)
 }
 
 /// Where the result goes; opened before the first run, so that none is made in vain.

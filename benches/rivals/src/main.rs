@@ -1,8 +1,9 @@
 //! One server for each rival: `rivals LIBRARY echo` and `rivals LIBRARY broadcast`.
 //!
 //! All of them share the listener, the tokio runtime and the publisher, so that what differs between
-//! two runs is the library and the way its users write with it (README.md says which, and why). The
-//! first line of the output is `listening on ADDRESS`.
+//! two runs is the library and the way its users write with it (README.md says which, and why). Only
+//! the floor, which stands for the kernel's cost alone, has nothing of that but the listener. The first
+//! line of the output is `listening on ADDRESS`.
 //!
 //! A connection that fails ends alone and silently: suites break rules thousands of times.
 

@@ -39,12 +39,26 @@ impl FromStr for Comparison {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        Self::of_file(text, (None, None))
+    }
+}
+
+impl Comparison {
+    /// The comparison of a file's `text`, with these times to warm up and to measure instead of the
+    /// file's; stages that a workload has of its own stay.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the file, in words.
+    pub fn of_file(
+        text: &str,
+        (warm_up, duration): (Option<Duration>, Option<Duration>),
+    ) -> Result<Self, String> {
         let written: Written = toml::from_str(text).map_err(|error| error.to_string())?;
-        let stages = stages(
-            time(written.warm_up.as_deref(), WARM_UP_DEFAULT)?,
-            time(written.duration.as_deref(), DURATION_DEFAULT)?,
-            None,
-        );
+        let theirs = time(written.warm_up.as_deref(), WARM_UP_DEFAULT)?;
+        let warm_up = warm_up.unwrap_or(theirs);
+        let theirs = time(written.duration.as_deref(), DURATION_DEFAULT)?;
+        let stages = stages(warm_up, duration.unwrap_or(theirs), None);
         let servers =
             written.servers.into_iter().map(|it| Server::new(it.name, it.command)).collect();
         let workloads =

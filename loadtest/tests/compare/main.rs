@@ -5,6 +5,7 @@
 //! here asserts a figure: how fast two servers are is not known on a machine that does other work.
 
 #![forbid(unsafe_code)]
+#![expect(clippy::unwrap_used, reason = "what a test cannot do is its failure")]
 
 mod command_line;
 mod run;
@@ -98,11 +99,16 @@ fn a_server_is_pinned_from_its_first_moment_and_gets_the_address_that_it_wants()
     let command = format!("{} {{address}}", Behaviour::Echo.command(&notes));
     let text = format!(
         "rounds = 1\nduration = \"20ms\"\nwarm-up = \"0s\"\nserver-cpus = \"{core}\"\n{}
-         [[workload]]\nname = \"w\"\nscenario = \"echo\"\nconnections = 1\n",
-        server_named("pinned", &command)
+         [[workload]]\nname = \"w\"\nscenario = \"echo\"\nconnections = 1
+         [[workload]]\nname = \"v\"\nscenario = \"idle\"\n",
+        [server_named("pinned", &command), server_named("left-out", "true")].concat()
     );
-    let Comparison { code, result, table, .. } = compare(&text, &["--rounds", "2"]);
+    let Comparison { code, result, table, .. } = compare(
+        &text,
+        &["--rounds", "2", "--workload", "w", "--only", "pinned", "--duration", "30ms"],
+    );
     assert_eq!(code, Some(0), "{table}");
+    assert_eq!(result["workloads"][0]["seconds"], 0.03);
     assert_eq!(result["workloads"][0]["rows"][0]["runs"].as_array().unwrap().len(), 2);
     let servers = notes.servers();
     assert_eq!(servers.len(), 2);

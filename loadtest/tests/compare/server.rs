@@ -1,7 +1,6 @@
 //! The servers of these tests: this program, asked by its environment to be one.
 
 use std::fs;
-use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process;
@@ -84,7 +83,7 @@ fn serve() {
     fs::write(notes.join(process::id().to_string()), cores()).unwrap();
     match behaviour {
         Behaviour::Absent => {
-            writeln!(std::io::stderr(), "there is no configuration").unwrap();
+            eprintln!("there is no configuration");
             process::exit(3);
         }
         Behaviour::Speechless => {
@@ -93,7 +92,7 @@ fn serve() {
         }
         _ => {}
     }
-    let given = std::env::args().last().unwrap_or_default();
+    let given = std::env::args().next_back().unwrap_or_default();
     let given = if given.contains(':') && !given.contains("::") { &given } else { "127.0.0.1:0" };
     let listener = TcpListener::bind(given).unwrap();
     println!("listening on {}", listener.local_addr().unwrap());
@@ -113,7 +112,7 @@ fn answer(stream: TcpStream, behaviour: Behaviour) {
         }
         let answer = match behaviour {
             Behaviour::Mortal => {
-                writeln!(std::io::stderr(), "cannot go on").unwrap();
+                eprintln!("cannot go on");
                 process::exit(1);
             }
             Behaviour::Wrong => Message::binary(vec![0; message.len() + 1]),

@@ -1,10 +1,10 @@
 //! The floor of broadcast: makes the messages of a turn once and sends every connection those very
 //! bytes with one system call.
 //!
-//! At rate 0 half a burst is a turn, as for the others: what the kernel has taken of one turn may
-//! still be on its way while the next is made, and a socket that is full is waited for, so the
-//! slowest connection sets the pace and nobody is skipped. At other rates a turn has the messages
-//! that are due, which is one unless the floor is late.
+//! At rate 0 a turn is a whole burst: all that may be on its way at once leaves together, which is the
+//! least that a burst can cost. A socket that is full is waited for, so the slowest connection sets
+//! the pace and nobody is skipped. At other rates a turn has the messages that are due, which is one
+//! unless the floor is late.
 
 use std::os::fd::OwnedFd;
 
@@ -34,7 +34,7 @@ impl Broadcast {
     /// Messages that are due now, and when the next one is.
     fn due(&self, started: u64) -> (u64, Option<Timespec>) {
         if self.publication.rate == 0 {
-            return (self.publication.burst.div_ceil(2).into(), Some(Timespec::default()));
+            return (self.publication.burst.into(), Some(Timespec::default()));
         }
         let interval = NANOSECONDS / u64::from(self.publication.rate);
         let passed = now() - started;
