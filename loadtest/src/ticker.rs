@@ -332,9 +332,12 @@ mod tests {
         format!(r#"{{"type":"update","symbol":"A","seq":{seq},"prev":{prev},"n":1,"ts":"{ts}"}}"#)
     }
 
+    /// What a case is about, what the server says, and the faults that are to be found in it.
+    type Case = (&'static str, Vec<String>, &'static [(Fault, u64)]);
+
     #[test]
     fn every_wrong_order_is_told_by_kind() {
-        let cases: [(&str, Vec<String>, &[(Fault, u64)]); 8] = [
+        let cases: [Case; 8] = [
             ("right", vec![snapshot(5), update(6, 5, 111), update(9, 6, 111)], &[]),
             ("no snapshot", vec![update(6, 5, 111)], &[(Fault::NoSnapshot, 1)]),
             ("gap", vec![snapshot(5), update(7, 6, 111)], &[(Fault::Gap, 1)]),
