@@ -22,6 +22,7 @@ mod page;
 mod result;
 mod table;
 
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -138,7 +139,10 @@ impl Comparison {
         observe: &mut dyn FnMut(&Step<'_>),
     ) -> Result<Compared, LoadError> {
         self.check().map_err(LoadError::Plan)?;
-        let _pinned = self.placement.pin_client().map_err(LoadError::System)?;
+        let refused = |error: io::Error| LoadError::Plan(error.to_string());
+        // Whether they can be had is better known before the first run.
+        drop(self.placement.pin_server().map_err(refused)?);
+        let _pinned = self.placement.pin_client().map_err(refused)?;
         let mut compared = Compared::new(self, Machine::read());
         let servers = self.servers.len();
         for round in 0..self.rounds {

@@ -18,6 +18,8 @@ fn what_cannot_be_compared_is_explained_with_exit_code_2() {
         ("compare --server a=true --server a=true", "two servers are called a"),
         ("compare --server a={task}", "{task}"),
         ("compare --server a=true --server-cpus x", "no list of cores"),
+        ("compare --server a=true --server-cpus 1023", "the cores 1023 cannot be had"),
+        ("compare --server a=true --client-cpus 1023", "the cores 1023 cannot be had"),
         ("compare --server a=true --scenario idle --rate 5", "a rate belongs to"),
         ("compare file.toml --size 5", "cannot be used with"),
         ("compare --server a=true --html /nowhere/page.html", "/nowhere/page.html"),
