@@ -190,7 +190,7 @@ pub(super) fn opened<S>(local: &mut Local<S>, key: Key, agreed: Option<&DeflateP
     count_dedicated(local, key, compress.keeps_context || inflate.keeps_context);
     let link = &mut local.links[key.index()];
     if compress.keeps_context {
-        link.deflater = Some(local.deflaters.dedicated(compress));
+        link.deflater = Some(local.deflaters.dedicated(role, params));
     } else {
         link.coding = compress.coding();
         if role == Role::Server {
