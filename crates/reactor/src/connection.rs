@@ -13,7 +13,7 @@ use crate::clock::Tick;
 use crate::deflate::Coding;
 use crate::fanouts::Audience;
 use crate::io::Key;
-use crate::outbound::{Segment, Unsent};
+use crate::outbound::{Share, Unsent};
 use crate::shard::Attempt;
 
 /// The half that bytes come in through.
@@ -22,8 +22,8 @@ pub(crate) enum Inbound {
     /// No connection.
     #[default]
     Vacant,
-    /// The request has not come whole.
-    Request { reader: RequestReader, peer: SocketAddr },
+    /// The request has not come whole; there is a reader once a part of it has.
+    Request { reader: Option<Box<RequestReader>>, peer: SocketAddr },
     /// A connection of ours is not open yet.
     Outgoing(Box<Attempt>),
     /// A WebSocket.
@@ -91,7 +91,7 @@ pub(crate) struct Link<S> {
     /// With whom it shares publications.
     pub(crate) audience: Audience,
     /// This turn's own bytes.
-    pub(crate) segment: Segment,
+    pub(crate) share: Share,
     /// The engine's next deadline; what it means depends on the stage.
     pub(crate) deadline: Tick,
     /// When patience ends whatever trickles: with the frame or message that has begun to arrive, and
@@ -99,17 +99,15 @@ pub(crate) struct Link<S> {
     pub(crate) latest: Tick,
     /// The application's timer.
     pub(crate) timer: Tick,
-    /// The soonest tick at which the wheel has this connection.
-    pub(crate) armed: Tick,
     /// When something was last received.
     pub(crate) received: Tick,
     /// When something was last sent.
     pub(crate) sent: Tick,
-    /// When the second began in which the peer's Pings are counted, and how many they are.
+    /// When the second began in which the peer's Pings are counted.
     pub(crate) pings_since: Tick,
-    pub(crate) pings: u32,
-    /// Bytes that came behind our last word.
-    pub(crate) ignored: u64,
+    /// While it is open, the Pings of that second; from then on, the bytes that came behind our last
+    /// word.
+    pub(crate) tally: u32,
     /// Present exactly while the socket does not take what it is given.
     pub(crate) unsent: Option<Box<Unsent>>,
     /// A compressor of its own.
@@ -130,16 +128,14 @@ impl<S> Link<S> {
             dedicated: false,
             coding: Coding::PLAIN,
             audience: Audience::PLAIN,
-            segment: Segment::EMPTY,
+            share: Share::NONE,
             deadline: Tick::NEVER,
             latest: Tick::NEVER,
             timer: Tick::NEVER,
-            armed: Tick::NEVER,
             received: Tick(0),
             sent: Tick(0),
             pings_since: Tick(0),
-            pings: 0,
-            ignored: 0,
+            tally: 0,
             unsent: None,
             deflater: None,
             state: None,
@@ -164,3 +160,8 @@ impl<S> Link<S> {
         self.deadline.min(self.latest).min(self.timer)
     }
 }
+
+/// What every connection costs, idle or not, with an application that keeps nothing or a pointer:
+/// a cache line of each table.
+const _: () = assert!(size_of::<Link<()>>() <= 64 && size_of::<Link<Box<u8>>>() <= 72);
+const _: () = assert!(size_of::<Inbound>() <= 72);

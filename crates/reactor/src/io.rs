@@ -30,9 +30,6 @@ pub struct Key {
 }
 
 impl Key {
-    /// No connection: what the wheel is armed with so that the shard does not sleep on.
-    pub(crate) const NOBODY: Self = Self { slot: u32::MAX, generation: 0 };
-
     /// The slot as an index.
     pub(crate) const fn index(self) -> usize {
         self.slot as usize

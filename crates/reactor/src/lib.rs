@@ -37,6 +37,7 @@ mod outbound;
 mod random;
 mod server;
 mod shard;
+mod table;
 mod timer;
 
 pub use client::Client;

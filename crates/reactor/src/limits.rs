@@ -134,9 +134,10 @@ impl Limits {
     /// Bytes that are received and ignored behind our Close or an answer; then the connection is
     /// dropped. A peer that has not seen it yet may have as much on its way as networks hold, and a
     /// message of the largest size; one that sends on and on would keep the shard busy until
-    /// `close_timeout`.
-    pub(crate) const fn ignored_max(&self) -> u64 {
-        self.protocol.message_bytes_max.saturating_add(16 * 1024 * 1024)
+    /// `close_timeout`. Where messages may be larger than 4 GiB that time alone is the limit.
+    pub(crate) fn ignored_max(&self) -> u32 {
+        let bytes = self.protocol.message_bytes_max.saturating_add(16 * 1024 * 1024);
+        u32::try_from(bytes).unwrap_or(u32::MAX)
     }
 
     /// `unsent_bytes_max`, but never less than two of the largest messages with their headers.

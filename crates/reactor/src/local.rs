@@ -60,7 +60,8 @@ pub(crate) struct Local<S> {
     pub(crate) counters: Counters,
     /// Connections to other servers that handlers want and that were not begun.
     pub(crate) wishes: Vec<Wish<S>>,
-    /// When the first of those is due, so that the others are not looked at in every turn.
+    /// When the first of those is due: the loop does not sleep past it, and the others are not
+    /// looked at in every turn.
     pub(crate) next_wish: Tick,
     /// Connections to other servers that were begun and have failed.
     pub(crate) failed: Vec<(Key, ConnectError)>,
@@ -115,10 +116,6 @@ impl<S> Local<S> {
     /// Notes that a handler wants a connection to another server.
     pub(crate) fn connect_after(&mut self, delay: Duration, destination: Destination, state: S) {
         let at = if delay.is_zero() { self.tick } else { self.tick.after(delay) };
-        if at > self.tick {
-            // So that the loop does not sleep past it.
-            self.wheel.arm(Key::NOBODY, at);
-        }
         self.next_wish = self.next_wish.min(at);
         self.wishes.push(Wish { at, destination, state });
     }
@@ -155,8 +152,7 @@ impl<S> Local<S> {
             unsent.data(write);
             unsent.len()
         } else {
-            self.gather.append(key.slot, &mut link.segment, write);
-            link.segment.len()
+            self.gather.append(key.slot, &mut link.share, write)
         };
         if unsent > limits.unsent_pause_bytes && link.is_blocked() && !link.paused {
             link.paused = true;
@@ -234,7 +230,7 @@ impl<S> Local<S> {
         let write = |out: &mut Vec<u8>| write(&mut || random.mask(), out);
         match &mut link.unsent {
             Some(unsent) => unsent.control(Limits::UNSENT_CONTROL_BYTES_MAX, write),
-            None => gather.append(key.slot, &mut link.segment, write),
+            None => drop(gather.append(key.slot, &mut link.share, write)),
         }
     }
 
@@ -304,9 +300,6 @@ impl<S> Local<S> {
     pub(crate) fn arm(&mut self, key: Key) {
         let Some(link) = self.link(key) else { return };
         let at = link.next_deadline();
-        if at < link.armed {
-            link.armed = at;
-            self.wheel.arm(key, at);
-        }
+        self.wheel.arm(key.slot, at);
     }
 }

@@ -13,8 +13,6 @@ pub(crate) struct Segment {
 }
 
 impl Segment {
-    pub(crate) const EMPTY: Self = Self { start: 0, end: 0 };
-
     pub(crate) const fn is_empty(self) -> bool {
         self.start == self.end
     }
@@ -24,64 +22,83 @@ impl Segment {
     }
 }
 
+/// Which of the segments is a connection's: its number counted from 1, or 0 if it has none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Share(u32);
+
+impl Share {
+    pub(crate) const NONE: Self = Self(0);
+
+    const fn index(self) -> usize {
+        (self.0 as usize).wrapping_sub(1)
+    }
+}
+
 /// The bytes of one turn.
 #[derive(Debug, Default)]
 pub(crate) struct Gather {
     bytes: Vec<u8>,
-    /// Slots with a segment, in the order in which they began one.
-    slots: Vec<u32>,
+    /// Slots and their segments, in the order in which these were begun.
+    segments: Vec<(u32, Segment)>,
 }
 
 impl Gather {
     /// What the buffer keeps from turn to turn.
     const SPARE_BYTES_MAX: usize = 1024 * 1024;
 
-    /// Lets `write` append to the bytes of `slot`, whose segment is `segment`.
+    /// Lets `write` append to the bytes of `slot`, whose share is `share`; how many they are then.
     pub(crate) fn append(
         &mut self,
         slot: u32,
-        segment: &mut Segment,
+        share: &mut Share,
         write: impl FnOnce(&mut Vec<u8>),
-    ) {
-        let old = *segment;
-        let mut start = self.bytes.len();
-        if !old.is_empty() {
-            if old.end as usize == start {
-                start = old.start as usize;
-            } else {
-                // Others have written since: what we had moves to the end, so that it stays in one piece.
-                self.bytes.extend_from_within(old.start as usize..old.end as usize);
-            }
-        }
-        let before = self.bytes.len();
-        write(&mut self.bytes);
-        if old.is_empty() && self.bytes.len() > before {
-            self.slots.push(slot);
-        }
+    ) -> usize {
         // A shard flushes long before this, and one connection's share is limited.
         let offset = |at: usize| u32::try_from(at).expect("less than 4 GiB gathered in a turn");
-        *segment = Segment { start: offset(start), end: offset(self.bytes.len()) };
-        if segment.is_empty() {
-            *segment = Segment::default();
+        let start = self.bytes.len();
+        let Some((_, segment)) = self.segments.get_mut(share.index()) else {
+            write(&mut self.bytes);
+            let end = self.bytes.len();
+            if end > start {
+                self.segments.push((slot, Segment { start: offset(start), end: offset(end) }));
+                *share = Share(offset(self.segments.len()));
+            }
+            return end - start;
+        };
+        if segment.end as usize != start {
+            // Others have written since: what we had moves to the end, so that it stays in one piece.
+            self.bytes.extend_from_within(segment.start as usize..segment.end as usize);
+            segment.start = offset(start);
         }
+        write(&mut self.bytes);
+        segment.end = offset(self.bytes.len());
+        segment.len()
+    }
+
+    /// Takes a connection's segment of this turn away from it; empty if it has none.
+    pub(crate) fn take(&self, share: &mut Share) -> Segment {
+        let segment = self.segments.get(share.index()).map(|(_, segment)| *segment);
+        *share = Share::NONE;
+        segment.unwrap_or_default()
     }
 
     pub(crate) fn get(&self, segment: Segment) -> &[u8] {
         &self.bytes[segment.start as usize..segment.end as usize]
     }
 
-    pub(crate) fn slots(&self) -> &[u32] {
-        &self.slots
+    /// The slots that have begun a segment.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = u32> {
+        self.segments.iter().map(|(slot, _)| *slot)
     }
 
     pub(crate) const fn len(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Forgets everything; every segment must have been reset.
+    /// Forgets everything; every share must have been taken.
     pub(crate) fn clear(&mut self) {
         self.bytes.clear();
-        self.slots.clear();
+        self.segments.clear();
         if self.bytes.capacity() > Self::SPARE_BYTES_MAX {
             self.bytes = Vec::new();
         }
@@ -233,23 +250,36 @@ mod tests {
     #[test]
     fn a_connection_has_one_piece_even_if_others_write_between() {
         let mut gather = Gather::default();
-        let (mut first, mut second) = (Segment::default(), Segment::default());
+        let (mut first, mut second) = (Share::NONE, Share::NONE);
         gather.append(1, &mut first, |out| out.extend_from_slice(b"one"));
         gather.append(2, &mut second, |out| out.extend_from_slice(b"two"));
         gather.append(1, &mut first, |out| out.extend_from_slice(b"+more"));
         gather.append(1, &mut first, |out| out.extend_from_slice(b"+end"));
+        assert_eq!(gather.slots().collect::<Vec<_>>(), [1, 2]);
+        let (first, second) = (gather.take(&mut first), gather.take(&mut second));
         assert_eq!(gather.get(first), b"one+more+end");
         assert_eq!(gather.get(second), b"two");
-        assert_eq!(gather.slots(), [1, 2]);
     }
 
     #[test]
     fn writing_nothing_leaves_no_trace() {
         let mut gather = Gather::default();
-        let mut segment = Segment::default();
-        gather.append(1, &mut segment, |_| {});
-        assert!(segment.is_empty());
-        assert!(gather.slots().is_empty());
+        let mut share = Share::NONE;
+        assert_eq!(gather.append(1, &mut share, |_| {}), 0);
+        assert_eq!(share, Share::NONE);
+        assert_eq!(gather.slots().count(), 0);
+    }
+
+    #[test]
+    fn what_was_taken_is_begun_anew() {
+        let mut gather = Gather::default();
+        let mut share = Share::NONE;
+        gather.append(1, &mut share, |out| out.extend_from_slice(b"gone"));
+        let gone = gather.take(&mut share);
+        assert!(gather.take(&mut share).is_empty());
+        assert_eq!(gather.append(1, &mut share, |out| out.extend_from_slice(b"more")), 4);
+        let more = gather.take(&mut share);
+        assert_eq!((gather.get(gone), gather.get(more)), (&b"gone"[..], &b"more"[..]));
     }
 
     #[test]

@@ -10,7 +10,6 @@ mod flush;
 mod messages;
 mod opening;
 
-use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +28,7 @@ use crate::connector::Connector;
 use crate::error::ConnectError;
 use crate::handler::Handler;
 use crate::hub::Hub;
-use crate::io::{Backend, Completion, Key};
+use crate::io::{Backend, Completion};
 use crate::limits::Limits;
 use crate::local::Local;
 use crate::mailbox::Mail;
@@ -45,8 +44,6 @@ pub(crate) struct Shard<H: Handler, B> {
     inflater: Inflater,
     local: Local<H::State>,
     flush: flush::Scratch,
-    /// Due deadlines that have not been looked at.
-    fired: VecDeque<(Key, Tick)>,
     shared: Arc<Shared>,
     /// Something was published and not sent yet.
     unflushed: bool,
@@ -75,7 +72,6 @@ impl<H: Handler, B: Backend> Shard<H, B> {
             inflater: Inflater::new(false),
             local,
             flush: flush::Scratch::default(),
-            fired: VecDeque::new(),
             shared,
             unflushed: false,
             shutdown: None,
@@ -111,13 +107,15 @@ impl<H: Handler, B: Backend> Shard<H, B> {
     fn wait(&mut self, patience: Option<Duration>) -> io::Result<()> {
         let local = &self.local;
         let mailbox = &local.hub.mailboxes[usize::from(local.shard)];
-        let due = local.wheel.next_due().map(|tick| tick.until(local.start, local.now));
+        let due = [local.wheel.next_due(), Some(local.next_wish), self.shutdown];
+        let due = due.into_iter().flatten().min().filter(|due| *due != Tick::NEVER);
+        let due = due.map(|due| due.until(local.start, local.now));
         let mut timeout = match (due, patience) {
             (Some(due), Some(patience)) => Some(due.min(patience)),
             (one, other) => one.or(other),
         };
         let busy = !local.writable.is_empty()
-            || !self.fired.is_empty()
+            || local.wheel.is_due()
             || local.is_dialing()
             || self.shutdown.is_some() && !local.wishes.is_empty()
             || !mailbox.fall_asleep();
@@ -218,8 +216,6 @@ impl<H: Handler, B: Backend> Shard<H, B> {
         let timeout = local.limits.shutdown_timeout;
         let deadline = local.tick.after(timeout);
         self.shutdown = Some(deadline);
-        // So that the loop does not sleep past it.
-        local.wheel.arm(Key::NOBODY, deadline);
         for slot in 0..local.links.len() {
             let slot = u32::try_from(slot).expect("slots are 32 bits");
             let key = local.links[slot as usize].key(slot);

@@ -68,6 +68,7 @@ pub(super) fn over<H: Handler>(
     }
     link.stage = Stage::Closing;
     link.timer = Tick::NEVER;
+    link.tally = 0;
     link.latest = local.tick.after(local.limits.farewell_timeout);
     local.unsubscribe_all(key.slot);
     call(local, handler, key, |handler, context| handler.close(context, ended));

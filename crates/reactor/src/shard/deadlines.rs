@@ -1,7 +1,5 @@
 //! What the wheel fires: the engine's deadlines of a connection, and the application's timer.
 
-use std::collections::VecDeque;
-
 use tickwire_protocol::{CloseCode, Refusal};
 
 use super::Shard;
@@ -18,21 +16,16 @@ use crate::local::Local;
 
 impl<H: Handler, B: Backend> Shard<H, B> {
     pub(super) fn deadlines(&mut self) {
-        self.local.wheel.fire(self.local.tick, &mut self.fired);
-        if !self.fired.is_empty() {
+        self.local.wheel.fire(self.local.tick);
+        if self.local.wheel.is_due() {
             // Sockets with room take some first: after a turn that was long in coming, nobody is to
             // be dropped for what could have left.
             self.catch_up();
         }
         for _ in 0..Limits::DEADLINES_PER_TURN {
-            let Some((key, at)) = self.fired.pop_front() else { break };
+            let Some(slot) = self.local.wheel.take_due() else { break };
             let tick = self.local.tick;
-            let Some(link) = self.local.link(key) else { continue };
-            // An entry that a sooner one has replaced is not this connection's any more.
-            if link.armed != at {
-                continue;
-            }
-            link.armed = Tick::NEVER;
+            let key = self.local.links[slot as usize].key(slot);
             let (local, handler) = (&mut self.local, &mut self.handler);
             if local.links[key.index()].timer <= tick {
                 local.links[key.index()].timer = Tick::NEVER;
@@ -47,9 +40,6 @@ impl<H: Handler, B: Backend> Shard<H, B> {
                 outlasted(local, handler, &mut self.inbound, key);
             }
             local.arm(key);
-        }
-        if self.fired.is_empty() && self.fired.capacity() > Limits::DEADLINES_PER_TURN {
-            self.fired = VecDeque::new();
         }
         if self.shutdown.is_some_and(|deadline| self.local.tick >= deadline) {
             self.end_shutdown();

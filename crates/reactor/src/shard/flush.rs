@@ -80,7 +80,7 @@ impl<H: Handler, B: Backend> Shard<H, B> {
                 fanout.hold(due);
                 continue;
             }
-            let own = std::mem::take(&mut link.segment);
+            let own = local.gather.take(&mut link.share);
             link.sent = local.tick;
             self.flush.batch.push(Item { key: link.key(due.slot), own, due: Some(due) });
         }
@@ -90,10 +90,10 @@ impl<H: Handler, B: Backend> Shard<H, B> {
     /// An item for each connection that has only bytes of its own.
     fn batch_own(&mut self) {
         for slot in self.local.gather.slots() {
-            let link = &mut self.local.links[*slot as usize];
-            let own = std::mem::take(&mut link.segment);
+            let link = &mut self.local.links[slot as usize];
+            let own = self.local.gather.take(&mut link.share);
             if !own.is_empty() {
-                self.flush.batch.push(Item { key: link.key(*slot), own, due: None });
+                self.flush.batch.push(Item { key: link.key(slot), own, due: None });
             }
         }
     }
@@ -273,6 +273,7 @@ impl<H: Handler, B: Backend> Shard<H, B> {
         let inbound = std::mem::take(&mut self.inbound[key.index()]);
         local.deflaters.dedicated_bytes -= inbound.memory();
         local.unsubscribe_all(key.slot);
+        local.wheel.disarm(key.slot);
         let network = local.networks.get_mut(key.index()).and_then(Option::take);
         let link = std::mem::replace(&mut local.links[key.index()], Link::vacant());
         local.hub.admission.leave(link.place, network);

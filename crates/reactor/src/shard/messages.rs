@@ -56,8 +56,8 @@ fn is_ignored_for_too_long<S>(local: &mut Local<S>, key: Key, bytes: usize) -> b
     if !matches!(link.stage, Stage::Closing | Stage::Parting | Stage::Finishing) {
         return false;
     }
-    link.ignored = link.ignored.saturating_add(bytes as u64);
-    link.ignored > most
+    link.tally = link.tally.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+    link.tally > most
 }
 
 /// Runs whatever whole messages `bytes` complete.
@@ -135,12 +135,12 @@ fn await_rest<S>(local: &mut Local<S>, key: Key, is_amid: bool) {
 /// Counts a Ping of the peer; whether it is one too many in its second.
 fn is_flood<S>(local: &mut Local<S>, key: Key) -> bool {
     let link = &mut local.links[key.index()];
-    if link.pings == 0 || local.tick.since(link.pings_since) >= Duration::from_secs(1) {
+    if link.tally == 0 || local.tick.since(link.pings_since) >= Duration::from_secs(1) {
         link.pings_since = local.tick;
-        link.pings = 0;
+        link.tally = 0;
     }
-    link.pings = link.pings.saturating_add(1);
-    link.pings > local.limits.pings_per_second_max
+    link.tally = link.tally.saturating_add(1);
+    link.tally > local.limits.pings_per_second_max
 }
 
 /// Calls the handler for a connection. If it panics, the connection is to be closed with 1011.

@@ -21,6 +21,7 @@ use crate::handler::{Accept, Answer, Handler, Response};
 use crate::io::Key;
 use crate::limits::Limits;
 use crate::local::Local;
+use crate::table::make_room;
 
 pub(super) fn accepted<S>(
     local: &mut Local<S>,
@@ -34,7 +35,7 @@ pub(super) fn accepted<S>(
         inbound[key.index()] = Inbound::Discard;
         return turn_away(local, key, taken);
     }
-    inbound[key.index()] = Inbound::Request { reader: RequestReader::new(), peer };
+    inbound[key.index()] = Inbound::Request { reader: None, peer };
     local.set_deadline(key, local.limits.handshake_timeout);
 }
 
@@ -45,6 +46,8 @@ pub(super) fn seat<'a, S>(
     key: Key,
 ) -> &'a mut Link<S> {
     local.counters.connections_now += 1;
+    make_room(&mut local.links, key.index());
+    make_room(inbound, key.index());
     while local.links.len() <= key.index() {
         local.links.push(Link::vacant());
         inbound.push(Inbound::Vacant);
@@ -63,6 +66,7 @@ fn admit<S>(local: &mut Local<S>, key: Key, network: Network) -> Result<(), Take
     admission.admit(network)?;
     if admission.counts_networks() {
         if local.networks.len() <= key.index() {
+            make_room(&mut local.networks, key.index());
             local.networks.resize(key.index() + 1, None);
         }
         local.networks[key.index()] = Some(network);
@@ -101,7 +105,10 @@ pub(super) fn request<H: Handler>(
     bytes: &mut &mut [u8],
 ) {
     let Inbound::Request { reader, peer } = inbound else { return };
-    match reader.push(bytes, &local.limits.protocol) {
+    // Nearly always the request comes whole, and needs nobody to keep a part of it.
+    let (is_first, mut first) = (reader.is_none(), RequestReader::new());
+    match reader.as_deref_mut().unwrap_or(&mut first).push(bytes, &local.limits.protocol) {
+        Ok(None) if is_first => *reader = Some(Box::new(first)),
         Ok(None) => {}
         Ok(Some(request)) => {
             *inbound = answer(local, handler, key, &request, *peer);
