@@ -20,6 +20,10 @@ pub struct Config {
     pub backend: BackendChoice,
     /// Whether each shard's thread stays on one core.
     pub pin: bool,
+    /// Whether a connection goes to the shard of the core that it arrives on.
+    pub steering: Steering,
+    /// Which shard a new connection becomes one of.
+    pub balance: Balance,
     /// Whose web pages may open a WebSocket; others are answered `403` before the handler is asked.
     /// Those of every origin unless this is changed: choose [`Origins::list`] or
     /// [`Origins::same_origin`] where the application knows its users by cookies, since any page can
@@ -44,6 +48,8 @@ impl Config {
             shards: 0,
             backend: BackendChoice::Auto,
             pin: false,
+            steering: Steering::Auto,
+            balance: Balance::Kernel,
             origins: Origins::any(),
             deflate: None,
             limits: Limits::default(),
@@ -90,6 +96,64 @@ impl FromStr for BackendChoice {
             "epoll" => Ok(Self::Epoll),
             "io_uring" => Ok(Self::IoUring),
             other => Err(format!("unknown back end {other:?}: choose auto, epoll or io_uring")),
+        }
+    }
+}
+
+/// Whether the kernel gives a connection to the shard of the core that its packets arrive on
+/// (`SO_ATTACH_REUSEPORT_CBPF`), so that they need no other core. Without it, it spreads connections by
+/// their addresses.
+///
+/// That can only be where each shard has a core and a listener of its own: with [`Config::pin`], two
+/// shards and more, and no more shards than cores. What arrives on other cores is spread over all. It
+/// makes shards as uneven as what the network's card, or a proxy on this machine, does with cores; see
+/// [`Balance::LeastLoaded`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Steering {
+    /// Where it can be; the log says whether it is.
+    #[default]
+    Auto,
+    /// It has to be: if it cannot, that is an error when the server starts.
+    On,
+    /// Connections are spread by their addresses.
+    Off,
+}
+
+impl FromStr for Steering {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name {
+            "auto" => Ok(Self::Auto),
+            "on" => Ok(Self::On),
+            "off" => Ok(Self::Off),
+            other => Err(format!("unknown steering {other:?}: choose auto, on or off")),
+        }
+    }
+}
+
+/// Which shard a new connection becomes one of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Balance {
+    /// The one that the kernel gives it to.
+    #[default]
+    Kernel,
+    /// The one with least connections, if the one that has accepted it has clearly more: the socket is
+    /// handed over before anything is read from it. For few connections that live long, a proxy in
+    /// front, or [`Steering`]. It costs a wake of another core for each that is handed over.
+    LeastLoaded,
+}
+
+impl FromStr for Balance {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name {
+            "kernel" => Ok(Self::Kernel),
+            "least-loaded" => Ok(Self::LeastLoaded),
+            other => Err(format!("unknown balance {other:?}: choose kernel or least-loaded")),
         }
     }
 }

@@ -19,6 +19,13 @@ pub enum StartError {
         /// What the operating system said.
         source: io::Error,
     },
+    /// The listening sockets that were given cannot be served.
+    Inherit(io::Error),
+    /// Steering was asked for and cannot be had.
+    Steering {
+        /// Why it cannot.
+        reason: String,
+    },
     /// The asked-for back end cannot run.
     Backend {
         /// Its name.
@@ -55,6 +62,12 @@ impl fmt::Display for StartError {
             Self::Backend { name, reason } => {
                 write!(formatter, "back end {name} cannot run here: {reason}")
             }
+            Self::Inherit(source) => {
+                write!(formatter, "cannot serve the listening sockets that are given: {source}")
+            }
+            Self::Steering { reason } => {
+                write!(formatter, "connections cannot be steered to cores: {reason}")
+            }
             Self::Thread(source) => write!(formatter, "cannot start a shard's thread: {source}"),
         }
     }
@@ -63,8 +76,10 @@ impl fmt::Display for StartError {
 impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Listen { source, .. } | Self::Thread(source) => Some(source),
-            Self::Backend { .. } => None,
+            Self::Listen { source, .. } | Self::Inherit(source) | Self::Thread(source) => {
+                Some(source)
+            }
+            Self::Backend { .. } | Self::Steering { .. } => None,
         }
     }
 }

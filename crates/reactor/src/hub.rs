@@ -16,12 +16,15 @@ use tickwire_fanout::TopicKey;
 use tickwire_protocol::{CloseCode, Kind, encode};
 
 use crate::admission::Admission;
+use crate::config::{Balance, Config};
 use crate::deflate::Deflate;
 use crate::error::{Full, NotDelivered};
 use crate::frame::Frame;
 use crate::handler::ConnectionId;
 use crate::io::Key;
+use crate::loads::Loads;
 use crate::mailbox::{Mail, Mailbox};
+use crate::pace::Pace;
 
 /// A named stream of messages. Cheap to clone; keep it rather than look it up by name each time.
 #[derive(Clone)]
@@ -207,9 +210,7 @@ impl Publisher {
     /// Asks every shard to end the connections that are more than `behind` publications behind now,
     /// each through [`Handler::lagged`](crate::Handler::lagged).
     pub fn close_lagging(&self, behind: u64) {
-        for mailbox in &self.hub.mailboxes {
-            self.hub.deliver(mailbox, Mail::CloseLagging { behind });
-        }
+        self.hub.deliver_to_all(|| Mail::CloseLagging { behind });
     }
 
     /// Sends one message to one connection; nothing happens if that is gone.
@@ -263,6 +264,10 @@ pub(crate) struct Hub {
     pub(crate) progress: Progress,
     /// What the server offers of compression.
     pub(crate) deflate: Option<Deflate>,
+    /// How fast connections are accepted, if that is limited.
+    pub(crate) pace: Option<Pace>,
+    /// Present where shards share newcomers out.
+    pub(crate) loads: Option<Loads>,
 }
 
 impl fmt::Debug for Hub {
@@ -272,17 +277,17 @@ impl fmt::Debug for Hub {
 }
 
 impl Hub {
-    pub(crate) fn new(
-        mailboxes: Box<[Mailbox]>,
-        admission: Admission,
-        deflate: Option<Deflate>,
-    ) -> Self {
+    /// A hub of these shards for a server as `config` says.
+    pub(crate) fn new(mailboxes: Box<[Mailbox]>, config: &Config) -> Self {
+        let shares_out = config.balance == Balance::LeastLoaded && mailboxes.len() > 1;
         Self {
             topics: RwLock::default(),
-            mailboxes,
-            admission,
+            admission: Admission::new(&config.limits, config.origins.clone()),
             progress: Progress::default(),
-            deflate,
+            deflate: config.deflate,
+            pace: config.limits.accepts_per_second_max.map(Pace::new),
+            loads: shares_out.then(|| Loads::new(mailboxes.len())),
+            mailboxes,
         }
     }
 
@@ -380,6 +385,13 @@ impl Hub {
     pub(crate) fn close(&self, index: usize) {
         self.mailboxes[index].close();
         self.progress.notify();
+    }
+
+    /// Pushes a letter to each shard, waiting for room.
+    pub(crate) fn deliver_to_all(&self, mail: impl Fn() -> Mail) {
+        for mailbox in &self.mailboxes {
+            self.deliver(mailbox, mail());
+        }
     }
 
     /// Pushes a letter that is not a publication, waiting for room.

@@ -15,7 +15,7 @@ pub(crate) mod epoll;
 pub mod sim;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use crate::clock::Timestamp;
@@ -36,6 +36,15 @@ impl Key {
     }
 }
 
+/// A connection that was accepted and is no shard's yet.
+#[derive(Debug)]
+pub enum Newcomer {
+    /// A socket.
+    Socket(TcpStream),
+    /// The place of a simulated one in its world.
+    Simulated(usize),
+}
+
 /// Something that happened, in the order in which the shard is to see it.
 #[derive(Debug)]
 pub enum Completion<'a> {
@@ -45,6 +54,22 @@ pub enum Completion<'a> {
         key: Key,
         /// Where it comes from.
         peer: SocketAddr,
+    },
+    /// A connection was accepted that the shard may keep, with [`Backend::adopt`], or hand over to
+    /// another. Instead of [`Completion::Accepted`], where shards share newcomers out.
+    Arrived {
+        /// To be adopted by one shard; dropping it closes it.
+        newcomer: Newcomer,
+        /// Where it comes from.
+        peer: SocketAddr,
+    },
+    /// A connection could not be accepted, for want of descriptors or memory.
+    NotAccepted {
+        /// What the operating system said.
+        error: io::Error,
+        /// Whether it was closed. If not it waits in the kernel's queue, and the back end tries again
+        /// by itself.
+        refused: bool,
     },
     /// The connection asked for by [`Backend::connect`] has come about; bytes can go both ways. One
     /// that does not come about is [`Completion::Ended`] instead.
@@ -116,6 +141,12 @@ pub trait Backend {
     /// still has its slot.
     fn connect(&mut self, address: SocketAddr, again: Option<Key>) -> io::Result<Key>;
 
+    /// Takes a connection that this shard or another has accepted, and names it.
+    ///
+    /// # Errors
+    /// When the operating system has no room for it; the connection is closed.
+    fn adopt(&mut self, newcomer: Newcomer) -> io::Result<Key>;
+
     /// Sends each item of `batch` and appends what became of it to `results`, in the same order.
     fn send<'a>(&mut self, batch: impl Iterator<Item = Outgoing<'a>>, results: &mut Vec<Sent>);
 
@@ -130,6 +161,13 @@ pub trait Backend {
 
     /// Gives the socket and its slot back. The key is dead from now on.
     fn close(&mut self, key: Key);
+
+    /// Accepts no more for now: connections wait in the kernel's queue. A back end that has accepted
+    /// ahead may still report some.
+    fn pause_accepting(&mut self);
+
+    /// Accepts again after [`Backend::pause_accepting`].
+    fn resume_accepting(&mut self);
 
     /// Stops listening. Connections already accepted stay.
     fn stop_accepting(&mut self);

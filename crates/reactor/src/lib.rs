@@ -10,7 +10,7 @@
 //! each connection that has something to get, once. This crate is the only one that touches the
 //! operating system, and only its back ends do.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod admission;
 mod client;
@@ -29,20 +29,24 @@ mod hub;
 pub mod io;
 mod limits;
 mod listener;
+mod loads;
 mod local;
 mod mailbox;
 mod metrics;
 mod origin;
 mod outbound;
+mod pace;
 mod random;
 mod server;
 mod shard;
+#[expect(unsafe_code, reason = "a system call that no safe crate has")]
+mod sys;
 mod table;
 mod timer;
 
 pub use client::Client;
 pub use clock::Timestamp;
-pub use config::{BackendChoice, Config};
+pub use config::{BackendChoice, Balance, Config, Steering};
 pub use connector::{Connector, Unconnected};
 pub use context::Context;
 pub use deflate::Deflate;

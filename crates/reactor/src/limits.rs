@@ -23,6 +23,13 @@ pub struct Limits {
     /// set, because behind a proxy all clients have its address.
     pub connections_per_address_max: Option<usize>,
 
+    /// Connections that the whole server accepts in a second, in the long run; a tenth of it, or one,
+    /// may come at once. Further ones wait in the kernel's queue, and whoever does not fit in there
+    /// tries again by itself (TCP sends its SYN again after 1 s, then 2 s). `None`: as many as come,
+    /// 64 in a turn of a shard, so that those that are open do not wait for
+    /// a storm. For servers whose handlers do much when a connection opens.
+    pub accepts_per_second_max: Option<u32>,
+
     /// From accepting a connection to its complete request head; then `408`. Slow senders of
     /// headers are cut, however regularly their bytes come. A server that we connect to has as long
     /// for its answer. 10 s.
@@ -122,6 +129,15 @@ impl Limits {
     /// Seconds after which those are asked to try again.
     pub(crate) const RETRY_AFTER_S: u32 = 5;
 
+    /// How long a connection that is in its handshake when a shutdown begins has for the rest of its
+    /// request; one that completes it is answered, whatever comes then. A request is a packet: a
+    /// second is its first retransmission, and not so long that connections which browsers open in
+    /// advance hold up the end.
+    pub(crate) const LAST_REQUESTS: Duration = Duration::from_secs(1);
+
+    /// How often failures to accept are logged at most.
+    pub(crate) const ACCEPT_LOG_EVERY: Duration = Duration::from_secs(1);
+
     /// Those of the shard's publications.
     pub(crate) fn fanout(&self) -> FanoutLimits {
         FanoutLimits {
@@ -153,6 +169,7 @@ impl Default for Limits {
             protocol: tickwire_protocol::Limits::default(),
             connections_max: 100_000,
             connections_per_address_max: None,
+            accepts_per_second_max: None,
             handshake_timeout: Duration::from_secs(10),
             outgoing_max: 10_000,
             connect_timeout: Duration::from_secs(10),

@@ -66,6 +66,10 @@ pub(crate) struct Local<S> {
     /// Connections to other servers that were begun and have failed.
     pub(crate) failed: Vec<(Key, ConnectError)>,
     pub(crate) random: Random,
+    /// A shutdown has begun.
+    pub(crate) is_ending: bool,
+    /// Connections that have become open since.
+    pub(crate) latecomers: Vec<Key>,
 }
 
 /// A connection to another server that a handler wants.
@@ -110,6 +114,8 @@ impl<S> Local<S> {
             next_wish: Tick::NEVER,
             failed: Vec::new(),
             random,
+            is_ending: false,
+            latecomers: Vec::new(),
         }
     }
 

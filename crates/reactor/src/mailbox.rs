@@ -11,7 +11,9 @@
 
 use std::any::Any;
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use std::time::Duration;
 
 use crossbeam_queue::ArrayQueue;
 use tickwire_fanout::TopicKey;
@@ -19,7 +21,7 @@ use tickwire_protocol::CloseCode;
 
 use crate::destination::Destination;
 use crate::frame::Frame;
-use crate::io::Key;
+use crate::io::{Key, Newcomer};
 
 /// A letter to a shard.
 #[derive(Debug)]
@@ -34,8 +36,12 @@ pub(crate) enum Mail {
     CloseLagging { behind: u64 },
     /// Open a connection to another server. The state is what the shard's handler keeps for each.
     Connect { destination: Box<Destination>, state: Box<dyn Any + Send> },
-    /// Stop accepting, close all connections, end.
-    Shutdown,
+    /// A connection that another shard has accepted, and where it comes from.
+    Arrived(Box<(Newcomer, SocketAddr)>),
+    /// Stop accepting, close all connections within this time, end.
+    Shutdown { spread: Duration },
+    /// Stop accepting, drop all connections, end.
+    ShutdownNow,
 }
 
 /// Ends a shard's wait.

@@ -61,6 +61,12 @@ counters! {
     deflate_bytes_now,
     /// Connections accepted.
     accepted,
+    /// Of those that the shard accepted, connections that it gave to one with fewer.
+    handed_over,
+    /// Times that the limit of accepted connections a second made others wait.
+    accept_pauses,
+    /// Times that a connection could not be accepted, for want of descriptors or memory.
+    accept_failures,
     /// WebSocket handshakes completed.
     upgraded,
     /// Connections to other servers that became WebSockets.
@@ -77,12 +83,16 @@ counters! {
     refused_address,
     /// Of those, upgrades asked for by a page of a foreign origin.
     refused_origin,
+    /// Of those, connections closed unanswered because there was no descriptor or memory for them.
+    refused_descriptors,
     /// Connections ended by the peer's Close or the answer to ours.
     closed,
     /// Connections ended by us because the peer broke the protocol.
     failed,
     /// Connections that went without a Close.
     lost,
+    /// Connections that were still there when the time of a shutdown was over, and were dropped.
+    cut,
     /// Connections closed because the peer sent too many Pings in a second.
     ping_floods,
     /// Connections closed because a message did not come whole in time.
@@ -123,5 +133,38 @@ impl Metrics {
     #[must_use]
     pub fn total(&self) -> Counters {
         self.shards.iter().copied().fold(Counters::default(), Counters::plus)
+    }
+
+    /// How evenly connections are spread: those of the fullest shard over the mean of all. 1 is even,
+    /// as many as there are shards is all on one; 1 too where there is none.
+    #[must_use]
+    pub fn imbalance(&self) -> f64 {
+        let most = self.shards.iter().map(|shard| shard.connections_now).max().unwrap_or(0);
+        match self.total().connections_now {
+            0 => 1.0,
+            #[expect(clippy::cast_precision_loss, reason = "fewer than 2^52 connections")]
+            total => most as f64 * self.shards.len() as f64 / total as f64,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn imbalance_is_the_fullest_shard_over_the_mean() {
+        for (counts, expected) in [
+            (&[][..], 1.0),
+            (&[0, 0], 1.0),
+            (&[7], 1.0),
+            (&[5, 5, 5], 1.0),
+            (&[6, 2], 1.5),
+            (&[0, 0, 0, 9], 4.0),
+        ] {
+            let shard = |count: &u64| Counters { connections_now: *count, ..Counters::default() };
+            let metrics = Metrics { shards: counts.iter().map(shard).collect() };
+            assert!((metrics.imbalance() - expected).abs() < 1e-9, "{counts:?}");
+        }
     }
 }

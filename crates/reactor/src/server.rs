@@ -1,16 +1,17 @@
 //! A server: its listeners, its shards' threads, and what others hold of it.
 
 use std::fmt;
+use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
-use crate::admission::Admission;
-use crate::config::{BackendChoice, Config};
+use crate::config::{BackendChoice, Balance, Config, Steering};
 use crate::error::{ShardFailed, StartError};
 use crate::handler::Handler;
 use crate::hub::{Hub, Publisher};
@@ -29,6 +30,8 @@ use crate::shard::Shard;
 pub struct Bound {
     /// None: it listens nowhere, and is a client's.
     address: Option<SocketAddr>,
+    /// None: as before. The back ends have descriptors of their own.
+    listeners: Vec<TcpListener>,
     backends: Vec<Epoll>,
     hub: Arc<Hub>,
     pin: bool,
@@ -72,12 +75,36 @@ impl Server {
     /// # Errors
     /// [`StartError`] when the address cannot be listened on or the back end cannot run.
     pub fn bind(config: &Config) -> Result<Bound, StartError> {
-        let listeners = listener::listen(config.listen, config.shard_count())
-            .map_err(|source| StartError::Listen { address: config.listen, source })?;
-        let address = listeners[0]
-            .local_addr()
-            .map_err(|source| StartError::Listen { address: config.listen, source })?;
-        let listeners = listeners.into_iter().map(Some);
+        let failed = |source| StartError::Listen { address: config.listen, source };
+        let listeners = listener::listen(config.listen, config.shard_count()).map_err(failed)?;
+        let address = listeners[0].local_addr().map_err(failed)?;
+        steer(config, &listeners)?;
+        Bound::new(config, Some(address), listeners)
+    }
+
+    /// Serves sockets that listen already, such as those of the server that this one follows
+    /// ([`Bound::listeners`]), or of a service manager. What waits in their queues is served. The
+    /// address of `config` is not looked at; its shards are as many as it says, and no fewer than there
+    /// are sockets where it says 0. Fewer sockets than shards are shared by several, which costs each
+    /// of those a wake for each connection.
+    ///
+    /// # Errors
+    /// [`StartError::Inherit`] when they are none, more than the shards asked for, or do not listen for
+    /// TCP; otherwise as [`Server::bind`].
+    pub fn inherit(config: &Config, listeners: &[TcpListener]) -> Result<Bound, StartError> {
+        let count = match config.shards {
+            0 => config.shard_count().max(listeners.len()),
+            _ => config.shard_count(),
+        };
+        let is_one_each = listeners.len() == count;
+        let listeners = listener::inherit(listeners, count).map_err(StartError::Inherit)?;
+        let address = listeners[0].local_addr().map_err(StartError::Inherit)?;
+        if is_one_each {
+            steer(config, &listeners)?;
+        } else if config.steering == Steering::On {
+            let reason = "the shards share listening sockets".to_owned();
+            return Err(StartError::Steering { reason });
+        }
         Bound::new(config, Some(address), listeners)
     }
 
@@ -163,42 +190,105 @@ impl Handle {
 
     /// Begins the shutdown: no connection is accepted any more, every open one is sent Close 1001
     /// and what it still has to get, for at most [`Limits::shutdown_timeout`].
+    ///
+    /// A connection that is still in its handshake has a second for the rest of its request, and is
+    /// answered.
     pub fn shutdown(&self) {
-        for mailbox in &self.hub.mailboxes {
-            self.hub.deliver(mailbox, Mail::Shutdown);
-        }
+        self.shutdown_over(Duration::ZERO);
     }
+
+    /// As [`Handle::shutdown`], but connections are told one after the other over `spread`, and served
+    /// as ever until then, so that not all of them come back to another server at once. Their time,
+    /// [`Limits::shutdown_timeout`], begins when the last is told. Asked for again, the sooner end
+    /// counts.
+    pub fn shutdown_over(&self, spread: Duration) {
+        self.hub.deliver_to_all(|| Mail::Shutdown { spread });
+    }
+
+    /// Ends the server at once: every open connection is sent Close 1001 if its socket has room, and
+    /// is dropped. Also while a shutdown is under way.
+    pub fn shutdown_now(&self) {
+        self.hub.deliver_to_all(|| Mail::ShutdownNow);
+    }
+}
+
+/// Tells the kernel which shard's core is which, as far as `config` asks for that.
+fn steer(config: &Config, listeners: &[TcpListener]) -> Result<(), StartError> {
+    let steered = match (config.steering, listeners.len()) {
+        (Steering::Off, _) => Err(None),
+        _ if !config.pin => Err(Some("the shards are not pinned to cores".to_owned())),
+        (_, 0 | 1) => Err(Some("there is one shard only".to_owned())),
+        (_, shards) => allowed_cores()
+            .and_then(|cores| match cores.get(..shards) {
+                Some(cores) => listener::steer(listeners, cores),
+                None => Err(io::Error::other("there are more shards than cores")),
+            })
+            .map_err(|error| Some(error.to_string())),
+    };
+    let Err(reason) = steered else {
+        info!("connections are steered to the shard of the core that they arrive on");
+        return Ok(());
+    };
+    match reason {
+        Some(reason) if config.steering == Steering::On => {
+            return Err(StartError::Steering { reason });
+        }
+        Some(reason) if config.pin => info!(reason, "connections are not steered to cores"),
+        _ => {}
+    }
+    // Whoever listened before may have steered them.
+    if let Err(error) = listener::steer_no_more(listeners) {
+        debug!(%error, "the steering of connections is left as it is");
+    }
+    Ok(())
 }
 
 /// Shards as `config` says, but one where it says 0, without a door.
 pub(crate) fn without_listener(config: &Config) -> Result<Bound, StartError> {
-    let count = if config.shards == 0 { 1 } else { config.shard_count() };
-    Bound::new(config, None, (0..count).map(|_| None))
+    Bound::new(config, None, Vec::new())
 }
 
 impl Bound {
     fn new(
         config: &Config,
         address: Option<SocketAddr>,
-        listeners: impl Iterator<Item = Option<TcpListener>>,
+        listeners: Vec<TcpListener>,
     ) -> Result<Self, StartError> {
         if config.backend == BackendChoice::IoUring {
             let reason = "this version has none; use epoll or auto".to_owned();
             return Err(StartError::Backend { name: "io_uring", reason });
         }
+        let shards = match (listeners.len(), config.shards) {
+            // A client has one unless it is told how many.
+            (0, 0) => 1,
+            (0, _) => config.shard_count(),
+            (shards, _) => shards,
+        };
+        let shares_out = config.balance == Balance::LeastLoaded && shards > 1;
+        let failed =
+            |error: io::Error| StartError::Backend { name: "epoll", reason: error.to_string() };
         let mut backends = Vec::new();
         let mut mailboxes = Vec::new();
-        for listener in listeners {
-            let (backend, waker) = Epoll::new(listener).map_err(|error| StartError::Backend {
-                name: "epoll",
-                reason: error.to_string(),
-            })?;
+        for shard in 0..shards {
+            let listener = listeners.get(shard).map(TcpListener::try_clone);
+            let listener = listener.transpose().map_err(failed)?;
+            let (backend, waker) = Epoll::new(listener, shares_out).map_err(failed)?;
             backends.push(backend);
             mailboxes.push(Mailbox::new(config.limits.mailbox_letters_max, Box::new(waker)));
         }
-        let admission = Admission::new(&config.limits, config.origins.clone());
-        let hub = Arc::new(Hub::new(mailboxes.into(), admission, config.deflate));
-        Ok(Self { address, backends, hub, pin: config.pin, limits: config.limits })
+        let hub = Arc::new(Hub::new(mailboxes.into(), config));
+        Ok(Self { address, listeners, backends, hub, pin: config.pin, limits: config.limits })
+    }
+
+    /// The listening sockets, one for each shard, as descriptors of their own: to be handed to the
+    /// server that is to follow this one, in another process ([`Server::inherit`]). The port is open
+    /// for as long as somebody holds one: connections then wait to be served. So whoever has no
+    /// successor drops them before the shutdown.
+    ///
+    /// # Errors
+    /// When there are no more descriptors.
+    pub fn listeners(&self) -> io::Result<Vec<TcpListener>> {
+        self.listeners.iter().map(TcpListener::try_clone).collect()
     }
 
     /// The address that is listened on, with the port that was chosen.
@@ -267,7 +357,7 @@ impl Bound {
 }
 
 /// Runs a shard; whatever ends it early is told.
-fn supervise(shard: usize, run: impl FnOnce() -> std::io::Result<()>) -> Result<(), ShardFailed> {
+fn supervise(shard: usize, run: impl FnOnce() -> io::Result<()>) -> Result<(), ShardFailed> {
     let failed = match catch_unwind(AssertUnwindSafe(run)) {
         Ok(Ok(())) => return Ok(()),
         Ok(Err(error)) => ShardFailed { shard, reason: error.to_string() },
@@ -279,13 +369,18 @@ fn supervise(shard: usize, run: impl FnOnce() -> std::io::Result<()>) -> Result<
 
 /// Keeps this thread on the core that is the shard's among those that the process may use.
 fn pin_to_core(shard: usize) {
-    let pinned = sched_getaffinity(None).and_then(|allowed| {
-        let cores: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|it| allowed.is_set(*it)).collect();
+    let pinned = allowed_cores().and_then(|cores| {
         let mut core = CpuSet::new();
         core.set(cores[shard % cores.len()]);
-        sched_setaffinity(None, &core)
+        sched_setaffinity(None, &core).map_err(io::Error::from)
     });
     if let Err(error) = pinned {
         warn!(%error, shard, "the shard's thread could not be kept on one core");
     }
+}
+
+/// The cores that this process may use.
+fn allowed_cores() -> io::Result<Vec<usize>> {
+    let allowed = sched_getaffinity(None)?;
+    Ok((0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core)).collect())
 }

@@ -3,27 +3,31 @@
 //! A turn goes: wait; completions through protocol and handler; mailbox; deadlines; flush. It is
 //! generic over the back end, so the loop that runs in production is the loop that is simulated.
 
+mod arriving;
 mod closing;
 mod deadlines;
 mod dialing;
 mod flush;
 mod messages;
 mod opening;
+mod shutdown;
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tickwire_protocol::{CloseCode, Inflater, Role};
+use tickwire_protocol::Inflater;
 
 pub(crate) use self::dialing::Attempt;
 
-use self::closing::{abandon, close, ended, finish, keep_owed, lagged};
+use self::arriving::Intake;
+use self::closing::{close, ended, lagged};
 use self::dialing::{connected, fail};
-use self::messages::{call, close_if_asked, received};
+use self::messages::{close_if_asked, received};
 use self::opening::accepted;
+use self::shutdown::Shutdown;
 use crate::clock::Tick;
-use crate::connection::{Inbound, Stage};
+use crate::connection::Inbound;
 use crate::connector::Connector;
 use crate::error::ConnectError;
 use crate::handler::Handler;
@@ -47,8 +51,9 @@ pub(crate) struct Shard<H: Handler, B> {
     shared: Arc<Shared>,
     /// Something was published and not sent yet.
     unflushed: bool,
-    /// Set by a shutdown: when connections that are left are dropped.
-    shutdown: Option<Tick>,
+    /// Since one has begun.
+    shutdown: Option<Shutdown>,
+    intake: Intake,
 }
 
 impl<H: Handler, B: Backend> Shard<H, B> {
@@ -75,6 +80,7 @@ impl<H: Handler, B: Backend> Shard<H, B> {
             shared,
             unflushed: false,
             shutdown: None,
+            intake: Intake::default(),
         }
     }
 
@@ -89,12 +95,18 @@ impl<H: Handler, B: Backend> Shard<H, B> {
     /// Whether a shutdown is complete.
     pub(crate) fn is_over(&self) -> bool {
         let local = &self.local;
-        self.shutdown.is_some() && local.counters.connections_now == 0 && local.wishes.is_empty()
+        let is_empty = local.counters.connections_now == 0 && local.wishes.is_empty();
+        // Last, since it closes: nothing may be on its way here.
+        let loads = local.hub.loads.as_ref();
+        self.shutdown.is_some()
+            && is_empty
+            && loads.is_none_or(|loads| loads.close(usize::from(local.shard)))
     }
 
     /// One pass of the loop, waiting for at most `patience`.
     pub(crate) fn turn(&mut self, patience: Option<Duration>) -> io::Result<()> {
         self.wait(patience)?;
+        self.accept_again();
         self.completions();
         self.mailbox();
         self.deadlines();
@@ -107,7 +119,9 @@ impl<H: Handler, B: Backend> Shard<H, B> {
     fn wait(&mut self, patience: Option<Duration>) -> io::Result<()> {
         let local = &self.local;
         let mailbox = &local.hub.mailboxes[usize::from(local.shard)];
-        let due = [local.wheel.next_due(), Some(local.next_wish), self.shutdown];
+        let ending = self.shutdown.as_ref().map(|shutdown| shutdown.next_due(local.tick));
+        let intake = Some(self.intake.next_due());
+        let due = [local.wheel.next_due(), Some(local.next_wish), ending, intake];
         let due = due.into_iter().flatten().min().filter(|due| *due != Tick::NEVER);
         let due = due.map(|due| due.until(local.start, local.now));
         let mut timeout = match (due, patience) {
@@ -134,8 +148,14 @@ impl<H: Handler, B: Backend> Shard<H, B> {
         while let Some(completion) = self.backend.next() {
             let (local, handler) = (&mut self.local, &mut self.handler);
             match completion {
+                Completion::Arrived { newcomer, peer } => {
+                    self.arrived(newcomer, peer);
+                    self.keep_pace();
+                }
+                Completion::NotAccepted { error, refused } => self.not_accepted(&error, refused),
                 Completion::Accepted { key, peer } => {
                     accepted(local, &mut self.inbound, key, peer);
+                    self.keep_pace();
                 }
                 Completion::Connected { key } => connected(local, &mut self.inbound, key),
                 Completion::Received { key, bytes } => {
@@ -201,60 +221,12 @@ impl<H: Handler, B: Backend> Shard<H, B> {
                 let state = state.downcast().expect("a client's state is its handler's");
                 local.connect_after(Duration::ZERO, *destination, *state);
             }
-            Mail::Shutdown => self.begin_shutdown(),
-        }
-    }
-
-    fn begin_shutdown(&mut self) {
-        if self.shutdown.is_some() {
-            return;
-        }
-        self.backend.stop_accepting();
-        // What was published before leaves first.
-        self.flush();
-        let (local, handler) = (&mut self.local, &mut self.handler);
-        let timeout = local.limits.shutdown_timeout;
-        let deadline = local.tick.after(timeout);
-        self.shutdown = Some(deadline);
-        for slot in 0..local.links.len() {
-            let slot = u32::try_from(slot).expect("slots are 32 bits");
-            let key = local.links[slot as usize].key(slot);
-            match local.links[slot as usize].stage {
-                Stage::Open => {
-                    keep_owed(local, key);
-                    call(local, handler, key, |handler, context| handler.shutdown(context));
-                    let reason = match local.links[slot as usize].role {
-                        Role::Server => "the server shuts down",
-                        Role::Client => "the client shuts down",
-                    };
-                    let going_away = || (CloseCode::GOING_AWAY, reason.to_owned());
-                    let (code, reason) = local.close.take().unwrap_or_else(going_away);
-                    close(local, handler, &mut self.inbound, key, code, &reason);
-                    if local.links[slot as usize].is_blocked() {
-                        // Messages wait ahead of the Close: half of the time for them.
-                        local.set_deadline(key, local.limits.close_timeout.min(timeout / 2));
-                    }
-                }
-                Stage::Handshake => finish(local, key, Stage::Ending),
-                Stage::Connecting => fail(local, key, ConnectError::ShuttingDown),
-                Stage::Vacant
-                | Stage::Closing
-                | Stage::Parting
-                | Stage::Finishing
-                | Stage::Ending => {}
+            Mail::Arrived(arrived) => {
+                let (newcomer, peer) = *arrived;
+                self.take_in(newcomer, peer);
             }
-        }
-    }
-
-    /// Ends whoever still holds up a shutdown.
-    fn end_shutdown(&mut self) {
-        for slot in 0..self.local.links.len() {
-            let slot = u32::try_from(slot).expect("slots are 32 bits");
-            let link = &self.local.links[slot as usize];
-            if link.stage != Stage::Vacant {
-                let key = link.key(slot);
-                abandon(&mut self.local, key);
-            }
+            Mail::Shutdown { spread } => self.begin_shutdown(spread),
+            Mail::ShutdownNow => self.shutdown_now(),
         }
     }
 

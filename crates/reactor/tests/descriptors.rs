@@ -1,4 +1,5 @@
-//! A server that has used up its descriptors takes new connections again as soon as it can.
+//! A server that has used up its descriptors goes on serving, turns new connections away at once, and
+//! takes them again as soon as it can.
 //!
 //! A test of its own, because the limit is the whole process's.
 
@@ -9,12 +10,13 @@ mod wire;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Socket, Type};
 use tickwire_protocol::{Message, Request};
-use tickwire_reactor::{Answer, Config, Context, Handler, Server};
+use tickwire_reactor::{Answer, Config, Context, Handler, Server, Timestamp};
 
 struct Echo;
 
@@ -31,7 +33,7 @@ impl Handler for Echo {
 }
 
 #[test]
-fn connections_wait_while_descriptors_are_used_up() {
+fn connections_are_turned_away_while_descriptors_are_used_up() {
     let hard = getrlimit(Resource::Nofile).maximum;
     setrlimit(Resource::Nofile, Rlimit { current: Some(128), maximum: hard }).expect("less");
     let mut config = Config::default();
@@ -40,22 +42,44 @@ fn connections_wait_while_descriptors_are_used_up() {
     let server = server.expect("a port of this machine");
     let mut open = connect(&server);
     upgrade(&mut open);
-    // The waiting one's own descriptor is there before the others are used up.
-    let waiting = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    // Their own descriptors are there before the others are used up.
+    let clients: Vec<Socket> = (0..TURNED_AWAY)
+        .map(|_| Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket"))
+        .collect();
     let mut files = Vec::new();
     while let Ok(file) = File::open("/dev/null") {
         files.push(file);
     }
-    waiting.connect(&server.local_addr().into()).expect("the kernel accepts it");
-    let mut waiting = TcpStream::from(waiting);
-    waiting.write_all(&wire::request("/", &[])).expect("the kernel takes it");
-    for _ in 0..100 {
+    for client in clients {
+        client.connect(&server.local_addr().into()).expect("the kernel accepts it");
+        client.set_read_timeout(Some(PATIENCE)).expect("not zero");
+        let end = (&client).read(&mut [0; 16]);
+        assert!(matches!(end, Ok(0)) || end.is_err_and(is_reset), "it is not kept waiting");
         echo(&mut open);
+        // The descriptor that its end gives back is not for the next.
+        files.push(File::from(OwnedFd::from(client)));
     }
-    assert_eq!(server.metrics().total().accepted, 1, "there was no descriptor for it");
+    let start = Timestamp::read();
+    while server.metrics().total().refused_descriptors < TURNED_AWAY {
+        assert!(Timestamp::read().since(start) < PATIENCE, "{:?}", server.metrics().total());
+    }
+    let total = server.metrics().total();
+    assert_eq!((total.accepted, total.refused), (1 + TURNED_AWAY, TURNED_AWAY));
+    assert!(total.accept_failures >= TURNED_AWAY);
     drop(files);
-    read_head(&mut waiting);
-    echo(&mut waiting);
+    let mut next = connect(&server);
+    upgrade(&mut next);
+    echo(&mut next);
+    echo(&mut open);
+}
+
+const TURNED_AWAY: u64 = 20;
+
+/// Only a failing test waits that long.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn is_reset(error: std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::ConnectionReset
 }
 
 fn connect(server: &Server) -> TcpStream {
@@ -68,7 +92,7 @@ fn upgrade(stream: &mut TcpStream) {
 }
 
 fn read_head(stream: &mut TcpStream) {
-    stream.set_read_timeout(Some(Duration::from_secs(30))).expect("not zero");
+    stream.set_read_timeout(Some(PATIENCE)).expect("not zero");
     let mut head = [0; 129];
     stream.read_exact(&mut head).expect("the server answers");
     assert!(head.starts_with(b"HTTP/1.1 101 ") && head.ends_with(b"\r\n\r\n"));

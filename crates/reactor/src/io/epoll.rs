@@ -8,6 +8,8 @@
 //! emptied the socket, so it is not repeated, unless the peer has already ended its stream, because
 //! an end that is queued behind data gives no edge of its own.
 
+mod door;
+
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr};
@@ -21,7 +23,8 @@ use slab::Slab;
 use socket2::SockRef;
 use tracing::warn;
 
-use super::{Backend, Completion, Key, Outgoing, RandomSource, Sent};
+use self::door::{Door, Knock};
+use super::{Backend, Completion, Key, Newcomer, Outgoing, RandomSource, Sent};
 use crate::clock::Timestamp;
 use crate::listener;
 
@@ -30,15 +33,13 @@ use crate::listener;
 pub(crate) struct Epoll {
     poll: Poll,
     events: Events,
-    listener: Option<TcpListener>,
+    door: Door,
     sockets: Slab<Socket>,
     generation: u32,
     ready: VecDeque<Ready>,
     /// Work that this turn left: a socket that had more than a buffer, a listener with a longer
     /// queue. It comes first in the next turn, which then does not sleep.
     again: VecDeque<Ready>,
-    accepts_left: usize,
-    accept_refused: bool,
     buffer: Box<[u8]>,
 }
 
@@ -76,18 +77,15 @@ impl Epoll {
     /// enough that replies do not wait for a long turn.
     const EVENTS_MAX: usize = 256;
 
-    /// Connections accepted in one turn, so that a storm of them does not hold up those that are open.
-    const ACCEPTS_MAX: usize = 64;
-
-    /// How soon an accept that failed for want of descriptors or memory is tried again.
-    const ACCEPT_RETRY: Duration = Duration::from_millis(50);
-
     const LISTENER: Token = Token(usize::MAX);
     const WAKER: Token = Token(usize::MAX - 1);
 
     /// Takes over a listening socket, if there is one, and gives the waker that other threads end its
-    /// waits with.
-    pub(crate) fn new(listener: Option<std::net::TcpListener>) -> io::Result<(Self, Waker)> {
+    /// waits with. With `shares_out`, connections are reported as [`Completion::Arrived`].
+    pub(crate) fn new(
+        listener: Option<std::net::TcpListener>,
+        shares_out: bool,
+    ) -> io::Result<(Self, Waker)> {
         let poll = Poll::new()?;
         let mut listener = listener.map(TcpListener::from_std);
         if let Some(listener) = &mut listener {
@@ -97,13 +95,11 @@ impl Epoll {
         let epoll = Self {
             poll,
             events: Events::with_capacity(Self::EVENTS_MAX),
-            listener,
+            door: Door::new(listener, shares_out),
             sockets: Slab::new(),
             generation: 0,
             ready: VecDeque::with_capacity(Self::EVENTS_MAX),
             again: VecDeque::new(),
-            accepts_left: 0,
-            accept_refused: false,
             buffer: vec![0; Self::BUFFER_BYTES].into_boxed_slice(),
         };
         Ok((epoll, waker))
@@ -113,38 +109,33 @@ impl Epoll {
         self.sockets.get_mut(key.index()).filter(|socket| socket.generation == key.generation)
     }
 
-    /// One accepted connection, or `None` when the queue is empty or this turn has had its share.
-    fn accept(&mut self) -> Option<(Key, SocketAddr)> {
-        loop {
-            let listener = self.listener.as_ref()?;
-            if self.accepts_left == 0 {
+    /// What comes of looking at the door, if anything.
+    fn knock(&mut self) -> Option<Completion<'static>> {
+        let knock = self.door.knock();
+        match knock {
+            Knock::Nobody => return None,
+            Knock::Later => {
                 self.again.push_back(Ready::Listener);
                 return None;
             }
-            self.accepts_left -= 1;
-            match listener.accept() {
-                Ok((stream, peer)) => match self.adopt(stream, false) {
-                    Ok(key) => return Some((key, peer)),
-                    Err(error) => warn!(%peer, %error, "an accepted connection is dropped"),
-                },
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
-                // The peer was gone before it was accepted.
-                Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => {
-                    // Descriptors or memory are used up. The queue keeps its edge to itself, so it
-                    // is tried again after a while.
-                    if !self.accept_refused {
-                        warn!(%error, "no connection can be accepted now; raise the limit of open files");
-                    }
-                    self.accept_refused = true;
-                    return None;
-                }
-            }
+            Knock::Accepted(..) | Knock::Refused(_) => self.ready.push_front(Ready::Listener),
+            Knock::Failed(_) => {}
         }
+        Some(match knock {
+            Knock::Accepted(stream, peer) if self.door.shares_out() => {
+                Completion::Arrived { newcomer: Newcomer::Socket(stream.into()), peer }
+            }
+            Knock::Accepted(stream, peer) => match self.adopt_stream(stream, false) {
+                Ok(key) => Completion::Accepted { key, peer },
+                Err(error) => Completion::NotAccepted { error, refused: true },
+            },
+            Knock::Refused(error) => Completion::NotAccepted { error, refused: true },
+            Knock::Failed(error) => Completion::NotAccepted { error, refused: false },
+            Knock::Nobody | Knock::Later => return None,
+        })
     }
 
-    fn adopt(&mut self, mut stream: TcpStream, connecting: bool) -> io::Result<Key> {
+    fn adopt_stream(&mut self, mut stream: TcpStream, connecting: bool) -> io::Result<Key> {
         let entry = self.sockets.vacant_entry();
         let slot = u32::try_from(entry.key()).map_err(|_| io::Error::other("too many sockets"))?;
         self.generation = self.generation.wrapping_add(1);
@@ -233,11 +224,7 @@ enum Received {
 
 impl Backend for Epoll {
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        self.accepts_left = Self::ACCEPTS_MAX;
-        let mut timeout = timeout;
-        if self.accept_refused {
-            timeout = Some(timeout.map_or(Self::ACCEPT_RETRY, |it| it.min(Self::ACCEPT_RETRY)));
-        }
+        let mut timeout = self.door.open(timeout);
         if !self.again.is_empty() {
             timeout = Some(Duration::ZERO);
         }
@@ -247,8 +234,7 @@ impl Backend for Epoll {
             Err(error) => return Err(error),
         }
         self.ready.append(&mut self.again);
-        if self.accept_refused {
-            self.accept_refused = false;
+        if self.door.tries_again() {
             self.ready.push_back(Ready::Listener);
         }
         for event in &self.events {
@@ -261,9 +247,8 @@ impl Backend for Epoll {
         while let Some(ready) = self.ready.pop_front() {
             match ready {
                 Ready::Listener => {
-                    if let Some((key, peer)) = self.accept() {
-                        self.ready.push_front(Ready::Listener);
-                        return Some(Completion::Accepted { key, peer });
+                    if let Some(completion) = self.knock() {
+                        return Some(completion);
                     }
                 }
                 Ready::Connecting(key) => match self.connecting(key) {
@@ -299,7 +284,14 @@ impl Backend for Epoll {
         socket.set_tcp_notsent_lowat(listener::UNSENT_IN_KERNEL_BYTES)?;
         match again {
             Some(key) => self.replace(stream, key),
-            None => self.adopt(stream, true),
+            None => self.adopt_stream(stream, true),
+        }
+    }
+
+    fn adopt(&mut self, newcomer: Newcomer) -> io::Result<Key> {
+        match newcomer {
+            Newcomer::Socket(stream) => self.adopt_stream(TcpStream::from_std(stream), false),
+            Newcomer::Simulated(_) => Err(ErrorKind::Unsupported.into()),
         }
     }
 
@@ -351,8 +343,18 @@ impl Backend for Epoll {
         }
     }
 
+    fn pause_accepting(&mut self) {
+        self.door.pause();
+    }
+
+    fn resume_accepting(&mut self) {
+        self.door.resume();
+        // The edge of what came meanwhile has been passed over.
+        self.again.push_back(Ready::Listener);
+    }
+
     fn stop_accepting(&mut self) {
-        if let Some(mut listener) = self.listener.take()
+        if let Some(mut listener) = self.door.close()
             && let Err(error) = self.poll.registry().deregister(&mut listener)
         {
             warn!(%error, "the listener could not be taken out of epoll");

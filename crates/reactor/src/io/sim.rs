@@ -19,15 +19,14 @@ use std::time::Duration;
 
 use slab::Slab;
 
-use super::{Backend, Completion, Key, Outgoing, RandomSource, Sent};
-use crate::admission::Admission;
+use super::{Backend, Completion, Key, Newcomer, Outgoing, RandomSource, Sent};
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::handler::Handler;
 use crate::hub::{Hub, Publisher};
 use crate::limits::Limits;
 use crate::mailbox::{Mail, Mailbox, Wake};
-use crate::metrics::{Counters, Shared};
+use crate::metrics::{Counters, Metrics, Shared};
 use crate::server::ShardStart;
 use crate::shard::Shard;
 
@@ -70,15 +69,16 @@ impl<H: Handler> Simulation<H> {
         let (shards, limits) = (config.shards.max(1), config.limits);
         let world = Rc::new(RefCell::new(World::new(seed, shards)));
         let mailbox = || Mailbox::new(limits.mailbox_letters_max, Box::new(NeverAsleep));
-        let admission = Admission::new(&limits, config.origins.clone());
-        let hub =
-            Arc::new(Hub::new((0..shards).map(|_| mailbox()).collect(), admission, config.deflate));
+        let mailboxes: Box<[Mailbox]> = (0..shards).map(|_| mailbox()).collect();
+        let hub = Arc::new(Hub::new(mailboxes, config));
+        let shares_out = hub.loads.is_some();
         let shared: Vec<Arc<Shared>> = (0..shards).map(|_| Arc::default()).collect();
         let shards = (0..shards)
             .map(|index| {
                 let publisher = Publisher::new(Arc::clone(&hub));
                 let handler = handler(ShardStart { index, count: shards, publisher });
-                let backend = Sim { world: Rc::clone(&world), shard: index, ..Sim::default() };
+                let world = Rc::clone(&world);
+                let backend = Sim { world, shard: index, shares_out, ..Sim::default() };
                 let number = u16::try_from(index).expect("few shards");
                 let shared = Arc::clone(&shared[index]);
                 Shard::new(number, backend, handler, Arc::clone(&hub), limits, shared)
@@ -196,9 +196,23 @@ impl<H: Handler> Simulation<H> {
 
     /// Begins the shutdown of all shards.
     pub fn shutdown(&mut self) {
-        for mailbox in &self.hub.mailboxes {
-            self.hub.deliver(mailbox, Mail::Shutdown);
-        }
+        self.shutdown_over(Duration::ZERO);
+    }
+
+    /// As [`Handle::shutdown_over`](crate::Handle::shutdown_over).
+    pub fn shutdown_over(&mut self, spread: Duration) {
+        self.hub.deliver_to_all(|| Mail::Shutdown { spread });
+    }
+
+    /// As [`Handle::shutdown_now`](crate::Handle::shutdown_now).
+    pub fn shutdown_now(&mut self) {
+        self.hub.deliver_to_all(|| Mail::ShutdownNow);
+    }
+
+    /// The counters of each shard.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        Metrics { shards: self.shared.iter().map(|shared| shared.load()).collect() }
     }
 
     /// Whether the shutdown is complete.
@@ -315,7 +329,8 @@ pub(crate) struct Sim {
     generation: u32,
     /// Slots still to be looked at in this turn.
     left: Vec<usize>,
-    accepting: bool,
+    shares_out: bool,
+    paused: bool,
     stopped: bool,
     buffer: Vec<u8>,
 }
@@ -347,16 +362,19 @@ impl Sim {
         self.sockets.get_mut(key.index()).filter(|it| it.generation == key.generation)
     }
 
-    fn accept(&mut self) -> Option<(Key, SocketAddr)> {
-        if self.stopped || !self.accepting {
+    fn accept(&mut self) -> Option<Completion<'static>> {
+        if self.stopped || self.paused {
             return None;
         }
         let stream = self.world.borrow_mut().queues[self.shard].pop_front()?;
-        let address = self.world.borrow().streams[stream].address;
-        Some((self.adopt(stream, false), address))
+        let peer = self.world.borrow().streams[stream].address;
+        if self.shares_out {
+            return Some(Completion::Arrived { newcomer: Newcomer::Simulated(stream), peer });
+        }
+        Some(Completion::Accepted { key: self.seat(stream, false), peer })
     }
 
-    fn adopt(&mut self, stream: usize, connecting: bool) -> Key {
+    fn seat(&mut self, stream: usize, connecting: bool) -> Key {
         self.generation += 1;
         let generation = self.generation;
         let socket = Socket::new(generation, stream, connecting);
@@ -429,7 +447,6 @@ fn look(socket: &mut Socket, world: &mut World, buffer: &mut Vec<u8>) -> Option<
 
 impl Backend for Sim {
     fn wait(&mut self, _timeout: Option<Duration>) -> io::Result<()> {
-        self.accepting = true;
         self.left = self.sockets.iter().map(|(slot, _)| slot).collect();
         let random = &mut self.world.borrow_mut().random;
         for place in (1..self.left.len()).rev() {
@@ -439,9 +456,9 @@ impl Backend for Sim {
     }
 
     fn next(&mut self) -> Option<Completion<'_>> {
-        if let Some((key, peer)) = self.accept() {
+        if let Some(completion) = self.accept() {
             self.world.borrow_mut().events += 1;
-            return Some(Completion::Accepted { key, peer });
+            return Some(completion);
         }
         while let Some(slot) = self.left.pop() {
             let Some(socket) = self.sockets.get_mut(slot) else { continue };
@@ -463,11 +480,18 @@ impl Backend for Sim {
     fn connect(&mut self, address: SocketAddr, again: Option<Key>) -> io::Result<Key> {
         let peer = self.world.borrow_mut().stream(address, Dialed::Waiting);
         self.world.borrow_mut().dialed.push_back((peer, address));
-        let Some(key) = again else { return Ok(self.adopt(peer.0, true)) };
+        let Some(key) = again else { return Ok(self.seat(peer.0, true)) };
         let socket = self.socket(key).ok_or(ErrorKind::NotConnected)?;
         let old = std::mem::replace(socket, Socket::new(key.generation, peer.0, true));
         self.world.borrow_mut().streams[old.stream].closed = true;
         Ok(key)
+    }
+
+    fn adopt(&mut self, newcomer: Newcomer) -> io::Result<Key> {
+        match newcomer {
+            Newcomer::Simulated(stream) => Ok(self.seat(stream, false)),
+            Newcomer::Socket(_) => Err(ErrorKind::Unsupported.into()),
+        }
     }
 
     fn send<'a>(&mut self, batch: impl Iterator<Item = Outgoing<'a>>, results: &mut Vec<Sent>) {
@@ -520,6 +544,14 @@ impl Backend for Sim {
             let socket = self.sockets.remove(key.index());
             self.world.borrow_mut().streams[socket.stream].closed = true;
         }
+    }
+
+    fn pause_accepting(&mut self) {
+        self.paused = true;
+    }
+
+    fn resume_accepting(&mut self) {
+        self.paused = false;
     }
 
     fn stop_accepting(&mut self) {

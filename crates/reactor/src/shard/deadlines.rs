@@ -41,9 +41,7 @@ impl<H: Handler, B: Backend> Shard<H, B> {
             }
             local.arm(key);
         }
-        if self.shutdown.is_some_and(|deadline| self.local.tick >= deadline) {
-            self.end_shutdown();
-        }
+        self.drain();
     }
 }
 

@@ -280,7 +280,11 @@ impl<H: Handler, B: Backend> Shard<H, B> {
         local.deflaters.dedicated_bytes -= link.deflater.as_ref().map_or(0, |own| own.memory());
         local.counters.deflate_dedicated_now -= u64::from(link.dedicated);
         local.counters.connections_now -= 1;
-        local.counters.outgoing_now -= u64::from(link.role == Role::Client);
+        match (link.role, &local.hub.loads) {
+            (Role::Client, _) => local.counters.outgoing_now -= 1,
+            (Role::Server, Some(loads)) => loads.leave(usize::from(local.shard)),
+            (Role::Server, None) => {}
+        }
         discard(local, link);
     }
 }

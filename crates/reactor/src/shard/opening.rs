@@ -117,6 +117,9 @@ pub(super) fn request<H: Handler>(
                 local.links[key.index()].stage = Stage::Open;
                 local.set_deadline(key, local.limits.ping_after);
                 call(local, handler, key, |handler, context| handler.open(context));
+                if local.is_ending {
+                    local.latecomers.push(key);
+                }
             }
         }
         Err(refusal) => {

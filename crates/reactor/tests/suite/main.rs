@@ -9,6 +9,7 @@
 //! `application` the handler that all cases talk to. `spec` has the specification of the wire line by
 //! line, each with its bytes whole and cut at every offset; the other modules are cases by topic.
 
+mod accepting;
 mod admission;
 mod application;
 mod client;

@@ -12,6 +12,7 @@ use std::time::Duration;
 use tickwire_reactor::{ConnectionId, Counters};
 
 use crate::wire::{self, Frame};
+use crate::world::simulated::Simulated;
 use crate::world::{Peer, Place, Reading, Setup, World};
 
 /// An engine in a world, with the inboxes of its peers.
@@ -218,6 +219,16 @@ impl<W: World> Session<W> {
             ended => inbox.ended = Some(ended),
         }
         inbox.ended.is_none()
+    }
+}
+
+impl Session<Simulated> {
+    /// Whether something has arrived at the peer that was not looked at.
+    pub(crate) fn has_arrived(&mut self, peer: Peer) -> bool {
+        let arrived = self.world.arrived(peer);
+        let bytes = &mut self.inboxes[peer.0].bytes;
+        bytes.extend(arrived);
+        !bytes.is_empty()
     }
 }
 

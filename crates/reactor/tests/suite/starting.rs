@@ -3,7 +3,10 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
-use tickwire_reactor::{BackendChoice, Config, Server, ShardStart, StartError};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use tickwire_reactor::{
+    BackendChoice, Config, Server, ShardStart, StartError, Steering, Timestamp,
+};
 
 use crate::application::{Application, Journal};
 use crate::wire;
@@ -20,6 +23,15 @@ fn status_line(mut stream: TcpStream) -> String {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("an answer and its end");
     answer.lines().next().expect("a line").to_owned()
+}
+
+/// Waits for what a shard tells after its turn.
+fn until(mut done: impl FnMut() -> bool) {
+    let start = Timestamp::read();
+    while !done() {
+        assert!(Timestamp::read().since(start) < PATIENCE, "waited in vain");
+        std::thread::yield_now();
+    }
 }
 
 #[test]
@@ -117,4 +129,97 @@ fn handler_that_cannot_be_made_fails_its_shard_and_nobody_waits_for_it() {
         publisher.close_lagging(0);
         handle.shutdown();
     }
+}
+
+#[test]
+fn steering_that_cannot_be_had_is_an_error_that_says_why_only_if_it_was_asked_for() {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    for (pin, shards, reason) in [
+        (false, 2, "the shards are not pinned to cores"),
+        (true, 1, "there is one shard only"),
+        (true, cores + 1, "there are more shards than cores"),
+    ] {
+        let mut config = Config::default();
+        (config.pin, config.shards) = (pin, shards);
+        Server::bind(&config).expect("auto is content with less");
+        config.steering = Steering::On;
+        match Server::bind(&config) {
+            // With one core, one more than that are two.
+            Err(StartError::Steering { reason: said }) => assert_eq!(said, reason),
+            other => panic!("{shards} shards: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn pinned_shards_have_the_connections_of_their_cores() {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    if cores < 2 {
+        eprintln!("skipped: there is one core only");
+        return;
+    }
+    let mut config = Config::default();
+    (config.pin, config.steering) = (true, Steering::On);
+    let server = Server::bind(&config).and_then(|bound| bound.start(application));
+    let server = server.expect("the kernel takes the program");
+    let allowed = sched_getaffinity(None).expect("a thread of its own");
+    let allowed = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core));
+    let mut before = 0;
+    for (shard, core) in allowed.take(cores).enumerate() {
+        let mut only = CpuSet::new();
+        only.set(core);
+        sched_setaffinity(None, &only).expect("a core that was allowed");
+        for count in 1..=5 {
+            let stream = TcpStream::connect(server.local_addr()).expect("it listens");
+            assert_eq!(status_line(stream), "HTTP/1.1 200 OK");
+            until(|| server.metrics().total().accepted > before);
+            before += 1;
+            assert_eq!(server.metrics().shards[shard].accepted, count, "of core {core}");
+        }
+    }
+}
+
+#[test]
+fn who_inherits_the_listening_sockets_serves_what_waits_in_them() {
+    let mut config = Config::default();
+    config.shards = 2;
+    let bound = Server::bind(&config).expect("a port of this machine");
+    let (address, listeners) = (bound.local_addr(), bound.listeners().expect("descriptors"));
+    let old = bound.start(application).expect("threads can be started");
+    let connect = || TcpStream::connect(address).expect("it is never refused");
+    assert_eq!(status_line(connect()), "HTTP/1.1 200 OK");
+    old.handle().shutdown();
+    old.join().expect("it was asked to");
+    // Nobody accepts these.
+    let waiting: Vec<TcpStream> = (0..20).map(|_| connect()).collect();
+    for shards in [0, 2, 5] {
+        config.shards = shards;
+        let new = Server::inherit(&config, &listeners).expect("they listen");
+        assert_eq!(new.local_addr(), address);
+        assert!(new.shards() >= 2);
+    }
+    let new = Server::inherit(&config, &listeners).and_then(|bound| bound.start(application));
+    let new = new.expect("threads can be started");
+    for stream in waiting {
+        assert_eq!(status_line(stream), "HTTP/1.1 200 OK");
+    }
+    for _ in 0..20 {
+        assert_eq!(status_line(connect()), "HTTP/1.1 200 OK");
+    }
+    until(|| new.metrics().total().answered == 40);
+    drop((new, listeners));
+    assert!(TcpStream::connect(address).is_err(), "nobody listens");
+}
+
+#[test]
+fn listening_sockets_that_cannot_be_served_are_an_error_that_says_so() {
+    let listeners = [0, 1].map(|_| TcpListener::bind("127.0.0.1:0").expect("a port"));
+    let mut config = Config::default();
+    config.shards = 1;
+    let said = Server::inherit(&config, &listeners).expect_err("one is too many").to_string();
+    assert!(said.ends_with("2 listening sockets are given to 1 shards"), "{said}");
+    config.shards = 2;
+    config.steering = Steering::On;
+    let said = Server::inherit(&config, &listeners[..1]).expect_err("one is shared").to_string();
+    assert!(said.ends_with("the shards share listening sockets"), "{said}");
 }

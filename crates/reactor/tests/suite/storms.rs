@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tickwire_protocol::{CloseCode, Kind};
 use tickwire_reactor::io::sim::Simulation;
-use tickwire_reactor::{Counters, Limits, Publisher, Timestamp, Topic};
+use tickwire_reactor::{Balance, Config, Counters, Limits, Publisher, Timestamp, Topic};
 
 use crate::application::{Application, Entry, Journal, numbered};
 use client::{Client, Path};
@@ -40,7 +40,12 @@ impl Storm {
     fn new(seed: u64) -> Self {
         let mut random = Random(seed ^ 0x5707_a112);
         let journal = Journal::default();
-        let simulation = Simulation::new(seed, 2 + random.below(2), limits(), |shard| {
+        let mut config = Config::default();
+        (config.shards, config.limits) = (2 + random.below(2), limits());
+        if seed % 2 == 1 {
+            config.balance = Balance::LeastLoaded;
+        }
+        let simulation = Simulation::with_config(seed, &config, |shard| {
             Application::new(&shard, journal.clone())
         });
         let publisher = simulation.publisher();
@@ -299,6 +304,11 @@ fn promises_are_kept_in_every_storm() {
             "refused_full",
             "refused_address",
             "refused_origin",
+            "refused_descriptors",
+            "handed_over",
+            "accept_pauses",
+            "accept_failures",
+            "cut",
             "connected",
             "connect_failures",
             "ping_floods",

@@ -11,7 +11,7 @@ pub(crate) mod simulated;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use tickwire_reactor::{Config, Counters, Deflate, Limits, Publisher};
+use tickwire_reactor::{Balance, Config, Counters, Deflate, Limits, Metrics, Publisher};
 
 use crate::application::Journal;
 
@@ -29,11 +29,18 @@ pub(crate) struct Setup {
     /// In their form for command lines.
     pub(crate) origins: &'static str,
     pub(crate) deflate: Option<Deflate>,
+    pub(crate) balance: Balance,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { shards: 1, limits: Limits::default(), origins: "any", deflate: None }
+        Self {
+            shards: 1,
+            limits: Limits::default(),
+            origins: "any",
+            deflate: None,
+            balance: Balance::Kernel,
+        }
     }
 }
 
@@ -56,6 +63,7 @@ impl Setup {
         config.limits = self.limits;
         config.origins = self.origins.parse().expect("origins");
         config.deflate = self.deflate;
+        config.balance = self.balance;
         config
     }
 }
@@ -124,13 +132,21 @@ pub(crate) trait World {
     /// Waits until `done`, which must come true without anybody doing more.
     fn until(&mut self, what: &str, done: impl FnMut(&Self) -> bool);
 
-    fn counters(&self) -> Counters;
+    /// The counters of each shard.
+    fn metrics(&self) -> Metrics;
+
+    fn counters(&self) -> Counters {
+        self.metrics().total()
+    }
 
     fn publisher(&self) -> Publisher;
 
     fn journal(&self) -> &Journal;
 
     fn shutdown(&mut self);
+
+    /// Begins a shutdown that waits for nobody.
+    fn shutdown_now(&mut self);
 
     /// Whether the server has ended.
     fn is_over(&self) -> bool;

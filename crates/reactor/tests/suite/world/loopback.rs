@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use socket2::{Domain, SockRef, Socket, Type};
-use tickwire_reactor::{BackendChoice, Counters, Handle, Publisher, Server, ShardStart, Timestamp};
+use tickwire_reactor::{BackendChoice, Handle, Metrics, Publisher, Server, ShardStart, Timestamp};
 
 use super::{PATIENCE, Peer, Place, Reading, Setup, World};
 use crate::application::{Application, Journal};
@@ -182,8 +182,8 @@ impl World for Sockets {
         }
     }
 
-    fn counters(&self) -> Counters {
-        self.handle.metrics().total()
+    fn metrics(&self) -> Metrics {
+        self.handle.metrics()
     }
 
     fn publisher(&self) -> Publisher {
@@ -196,6 +196,10 @@ impl World for Sockets {
 
     fn shutdown(&mut self) {
         self.handle.shutdown();
+    }
+
+    fn shutdown_now(&mut self) {
+        self.handle.shutdown_now();
     }
 
     fn is_over(&self) -> bool {

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
 use tickwire_reactor::io::sim::{self, Simulation};
-use tickwire_reactor::{Counters, Publisher};
+use tickwire_reactor::{Metrics, Publisher};
 
 use super::{Peer, Place, Reading, Setup, World};
 use crate::application::{Application, Journal};
@@ -209,8 +209,8 @@ impl World for Simulated {
         assert!(done(self), "it will never be that {what}: {:?}", self.counters());
     }
 
-    fn counters(&self) -> Counters {
-        self.simulation.counters()
+    fn metrics(&self) -> Metrics {
+        self.simulation.metrics()
     }
 
     fn publisher(&self) -> Publisher {
@@ -223,6 +223,10 @@ impl World for Simulated {
 
     fn shutdown(&mut self) {
         self.simulation.shutdown();
+    }
+
+    fn shutdown_now(&mut self) {
+        self.simulation.shutdown_now();
     }
 
     fn is_over(&self) -> bool {
