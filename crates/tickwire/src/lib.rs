@@ -68,10 +68,11 @@ pub use tickwire_protocol::{
 };
 pub use tickwire_reactor::io::sim;
 pub use tickwire_reactor::{
-    Accept, Answer, BackendChoice, Batch, Bound, Client, Config, ConnectError, ConnectionId,
-    Connector, Context, Counters, Deflate, Destination, DestinationError, Ended, Frame, Full,
-    Handle, Handler, Lagged, Limits, Metrics, NotAnOrigin, NotDelivered, Origins, Publisher,
-    Response, Retained, Server, ShardFailed, ShardStart, StartError, Timestamp, Topic, Unconnected,
+    Accept, Answer, BackendChoice, Balance, Batch, Bound, Client, Config, ConnectError,
+    ConnectionId, Connector, Context, Counters, Deflate, Destination, DestinationError, Ended,
+    Frame, Full, Handle, Handler, Lagged, Limits, Metrics, NotAnOrigin, NotDelivered, Origins,
+    Publisher, Response, Retained, Server, ShardFailed, ShardStart, StartError, Steering,
+    Timestamp, Topic, Unconnected,
 };
 pub use {tickwire_frame as frame, tickwire_protocol as protocol};
 
