@@ -16,9 +16,12 @@ use std::time::Duration;
 
 use clap::Parser;
 use tickwire::{
-    Answer, BackendChoice, Batch, Config, Context, Handler, Kind, Message, Publisher, Request,
-    Response, Server, Timestamp, Topic,
+    Answer, BackendChoice, Batch, Config, Context, Deflate, Handler, Kind, Message, Publisher,
+    Request, Response, Server, Timestamp, Topic,
 };
+
+/// A name of its own, because an `Option` among the options would be one that may be left out.
+type Compression = Option<Deflate>;
 
 /// Publishes binary messages to every WebSocket connection.
 #[derive(Parser)]
@@ -41,6 +44,9 @@ struct Arguments {
     /// With rate 0, how many messages may be on their way at once.
     #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     burst: u32,
+    /// Compression to agree on: off, shared (each message is compressed once for all) or dedicated.
+    #[arg(long, default_value = "off", value_parser = Deflate::parse)]
+    deflate: Compression,
 }
 
 struct Broadcast {
@@ -155,6 +161,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut config = Config::new(arguments.listen);
     config.shards = arguments.shards;
     config.backend = arguments.backend;
+    config.deflate = arguments.deflate;
     let bound = Server::bind(&config)?;
     let publisher = bound.publisher();
     let topic = publisher.topic("broadcast");
