@@ -10,11 +10,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use tickwire_load::compare::{self, Compared, Comparison, Cpus, Server, Step, Workload};
-use tickwire_load::{DEPTH_OPEN, Load, Size, Stage, Target, Work};
+use tickwire_load::{Options, Ramp, ScenarioName, Size, Target};
 
-use crate::arguments::{duration, rate};
 use crate::output::{FAULTY, Failure, USAGE, create, failed};
 use crate::progress::Progress;
 use crate::{refused, stop_on_signals};
@@ -29,25 +28,24 @@ pub(crate) struct ComparisonArguments {
     #[arg(long = "server", value_name = "NAME=COMMAND", value_parser = server)]
     servers: Vec<Server>,
     /// With --server: what the clients do.
-    #[arg(long, value_enum, default_value_t = Scenario::Echo, conflicts_with = "file")]
-    scenario: Scenario,
+    #[arg(long, default_value = "echo", conflicts_with = "file",
+          value_parser = ["echo", "fanout", "connect", "idle"])]
+    scenario: String,
     /// With --server: connections to open.
-    #[arg(long, short, default_value_t = 100, value_name = "NUMBER", conflicts_with = "file",
-          value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    connections: u32,
-    /// With --server: payload bytes of a message of echo.
-    #[arg(long, default_value_t = Size::Fixed(20), value_name = "BYTES", conflicts_with = "file")]
-    size: Size,
+    #[arg(long, short, default_value_t = 100, value_name = "NUMBER", conflicts_with = "file")]
+    connections: usize,
+    /// With --server: payload bytes of a message of echo [default: 20].
+    #[arg(long, value_name = "BYTES", conflicts_with = "file")]
+    size: Option<Size>,
     /// With --server: messages of echo that each client keeps on their way [default: 1; with --rate
     /// at most 32].
-    #[arg(long, value_name = "MESSAGES", conflicts_with = "file",
-          value_parser = clap::value_parser!(u32).range(1..=4096))]
-    depth: Option<u32>,
+    #[arg(long, value_name = "MESSAGES", conflicts_with = "file")]
+    depth: Option<usize>,
     /// With --server: messages or handshakes a second, each at its intended time.
-    #[arg(long, value_name = "MESSAGES", value_parser = rate, conflicts_with = "file")]
+    #[arg(long, value_name = "MESSAGES", conflicts_with = "file")]
     rate: Option<f64>,
     /// How long to measure in each run [default: the file's, or 3s].
-    #[arg(long, short, value_name = "TIME", value_parser = duration)]
+    #[arg(long, short, value_name = "TIME", value_parser = humantime::parse_duration)]
     duration: Option<Duration>,
     /// How long to warm up before [default: the file's, or 500ms].
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
@@ -80,19 +78,6 @@ pub(crate) struct ComparisonArguments {
     quiet: bool,
 }
 
-/// What the clients of a comparison by flags do; a file has all scenarios.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Scenario {
-    /// Echo, with --size, --depth and --rate.
-    Echo,
-    /// Fan-out, by servers that publish on `start`.
-    Fanout,
-    /// Handshakes, with --rate.
-    Connect,
-    /// Connections that do nothing: memory.
-    Idle,
-}
-
 /// Makes the comparison and writes its result.
 pub(crate) fn compare(arguments: ComparisonArguments) -> Result<ExitCode, Failure> {
     let sinks = Sinks::open(&arguments)?;
@@ -120,7 +105,7 @@ impl ComparisonArguments {
     fn comparison(self) -> Result<Comparison, Failure> {
         let mut comparison = match self.file.as_deref() {
             Some(path) => self.read(path)?,
-            None => Comparison::new(self.servers.clone(), vec![self.workload()]),
+            None => Comparison::new(self.servers.clone(), vec![self.workload()?]),
         };
         if let Some(rounds) = self.rounds {
             comparison.rounds = rounds as usize;
@@ -155,32 +140,32 @@ impl ComparisonArguments {
     }
 
     /// The one workload of the flags.
-    fn workload(&self) -> Workload {
+    fn workload(&self) -> Result<Workload, Failure> {
         let connections = self.connections;
-        let usual_depth = if self.rate.is_some() { DEPTH_OPEN } else { 1 };
-        let depth = self.depth.map_or(usual_depth, |depth| depth as usize);
-        let (name, work) = match self.scenario {
-            Scenario::Echo => {
-                let size = self.size.clone();
-                (format!("echo {size} B × {connections}"), Work::Echo { size, depth })
+        let scenario = self.scenario.parse().expect("clap takes names of scenarios only");
+        let name = match scenario {
+            ScenarioName::Echo => {
+                let size = self.size.as_ref().map_or_else(|| "20".to_owned(), Size::to_string);
+                format!("echo {size} B × {connections}")
             }
-            Scenario::Fanout => (format!("fan-out × {connections}"), Work::Fanout { starts: true }),
-            Scenario::Connect => (format!("handshakes × {connections}"), Work::Connect),
-            Scenario::Idle => (format!("idle × {connections}"), Work::Idle),
+            scenario => format!("{scenario} × {connections}"),
         };
         let anywhere: Target = ANYWHERE.parse().expect("the address is well-formed");
-        let mut load = Load::new(anywhere, work, connections as usize, Duration::ZERO);
-        load.stages = self.stages();
-        Workload::new(name, load)
-    }
-
-    /// The stages of the flags.
-    fn stages(&self) -> Vec<Stage> {
-        compare::stages(
-            self.warm_up.unwrap_or(compare::WARM_UP_DEFAULT),
-            self.duration.unwrap_or(compare::DURATION_DEFAULT),
-            self.rate,
-        )
+        let options = Options {
+            scenario: Some(scenario),
+            url: Some(anywhere),
+            connections: Some(connections),
+            size: self.size.clone(),
+            depth: self.depth,
+            stages: compare::stages(
+                self.warm_up.unwrap_or(compare::WARM_UP_DEFAULT),
+                self.duration.unwrap_or(compare::DURATION_DEFAULT),
+                self.rate.map(Ramp::constant),
+            ),
+            ..Options::default()
+        };
+        let order = options.order().map_err(|words| Failure { words, code: USAGE })?;
+        Ok(Workload::new(name, order.load))
     }
 }
 

@@ -189,7 +189,7 @@ mod tests {
         let stage = Stage::new(Duration::from_micros(1)).with_rate(Ramp::constant(1e7));
         let stages = [stage];
         let mut measure = Measure::new(&stages);
-        measure.begin(0, 0);
+        measure.begin(0);
         let (faults, treatment) = (Faults::default(), Treatment::new());
         let mut tally = Tally { measure, faults, treatment };
         let mut storm = Connect::new(1, Pace::new(&stages, Arrivals::Even));

@@ -15,6 +15,7 @@
 //! from the moment before the send to the moment after the read.
 
 use std::collections::VecDeque;
+use std::io::Write as _;
 
 use rand::Rng;
 use tickwire_protocol::Kind;
@@ -40,6 +41,40 @@ pub(crate) struct Echo {
     awaited: usize,
     model: Model,
     stopped: bool,
+}
+
+/// What payloads are made of behind their first bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// Random bytes: nothing that is lost or exchanged goes unseen.
+    Random,
+    /// Prices as JSON, which compress to about a quarter.
+    Ticks,
+}
+
+impl Content {
+    fn pattern(self, len: usize) -> Vec<u8> {
+        let mut random = rand::make_rng::<rand::rngs::SmallRng>();
+        if self == Self::Random {
+            let mut pattern = vec![0; len];
+            random.fill_bytes(&mut pattern);
+            return pattern;
+        }
+        let mut pattern = Vec::with_capacity(len + TICK_BYTES);
+        while pattern.len() < len {
+            let number = random.next_u32();
+            let (symbol, price, volume) = (number % 26, number >> 5 & 0xffff, number >> 21);
+            let letter = char::from_digit(10 + symbol, 36).unwrap_or('x');
+            write!(
+                pattern,
+                r#"{{"symbol":"{letter}{letter}","price":{price}.{:02},"volume":{volume}}},"#,
+                price % 100
+            )
+            .expect("writing to a Vec cannot fail");
+        }
+        pattern.truncate(len);
+        pattern
+    }
 }
 
 /// When messages leave.
@@ -82,10 +117,14 @@ struct Times {
 impl Echo {
     /// Clients that each keep `depth` messages on their way, or follow `pace` and keep at most so
     /// many on their way.
-    pub(crate) fn new(connections: usize, size: &Size, depth: usize, pace: Option<Pace>) -> Self {
+    pub(crate) fn new(
+        connections: usize,
+        size: &Size,
+        depth: usize,
+        pace: Option<Pace>,
+        content: Content,
+    ) -> Self {
         let size_max = size.max();
-        let mut pattern = vec![0; size_max + OFFSETS];
-        rand::make_rng::<rand::rngs::SmallRng>().fill_bytes(&mut pattern);
         let model = match pace {
             None => Model::Closed { unprimed: VecDeque::new() },
             Some(pace) => Model::Open(Open {
@@ -102,7 +141,7 @@ impl Echo {
             depth,
             clients: vec![Client::default(); connections],
             on_the_way: vec![Times::default(); connections * depth],
-            pattern,
+            pattern: content.pattern(size_max + OFFSETS),
             awaited: 0,
             model,
             stopped: false,
@@ -411,6 +450,9 @@ impl Prefix {
 /// at this rate, and the schedule ends; what was due counts as never sent.
 const OWED_MAX: usize = 1 << 20;
 
+/// One price of [`Content::Ticks`] at most.
+const TICK_BYTES: usize = 64;
+
 /// Sequence number and client number, 8 bytes each.
 const PREFIX: usize = 16;
 
@@ -437,12 +479,12 @@ mod tests {
 
     impl Exchange {
         fn new(size: usize, depth: usize) -> Self {
-            Self::with(Echo::new(2, &Size::Fixed(size), depth, None))
+            Self::with(Echo::new(2, &Size::Fixed(size), depth, None, Content::Random))
         }
 
         fn with(echo: Echo) -> Self {
             let mut measure = Measure::new(&[Stage::new(Duration::from_secs(1))]);
-            measure.begin(0, 2);
+            measure.begin(0);
             let tally = Tally { measure, faults: Faults::default(), treatment: Treatment::new() };
             let mut exchange = Self { echo, tally, wire: Vec::new(), masks: Masks::new() };
             exchange.echo.opened(1, 50, &mut exchange.tally);
@@ -455,7 +497,8 @@ mod tests {
         fn advance(&mut self, now: Nanoseconds) -> u64 {
             while let Some(action) = self.echo.next(now) {
                 assert_eq!(action, Action::Send(1));
-                let mut outbox = Outbox { bytes: &mut self.wire, masks: &mut self.masks };
+                let mut outbox =
+                    Outbox { bytes: &mut self.wire, masks: &mut self.masks, compressor: None };
                 self.echo.compose(1, now, &mut outbox, &mut self.tally);
             }
             self.echo.awaited()
@@ -468,13 +511,15 @@ mod tests {
 
         fn answer_at(&mut self, now: Nanoseconds, sequence: usize) {
             let payload = self.payload(1, sequence);
-            let mut outbox = Outbox { bytes: &mut self.wire, masks: &mut self.masks };
+            let mut outbox =
+                Outbox { bytes: &mut self.wire, masks: &mut self.masks, compressor: None };
             let message = Received { kind: Kind::Binary, payload: &payload };
             self.echo.received(1, message, now, &mut outbox, &mut self.tally);
         }
 
         fn answer(&mut self, kind: Kind, payload: &[u8]) {
-            let mut outbox = Outbox { bytes: &mut self.wire, masks: &mut self.masks };
+            let mut outbox =
+                Outbox { bytes: &mut self.wire, masks: &mut self.masks, compressor: None };
             let message = Received { kind, payload };
             self.echo.received(1, message, 700, &mut outbox, &mut self.tally);
         }
@@ -594,7 +639,7 @@ mod tests {
     fn paced(depth: usize) -> Exchange {
         let stage = Stage::new(Duration::from_micros(1)).with_rate(Ramp::constant(1e7));
         let pace = Pace::new(&[stage], Arrivals::Even);
-        Exchange::with(Echo::new(2, &Size::Fixed(40), depth, pace))
+        Exchange::with(Echo::new(2, &Size::Fixed(40), depth, pace, Content::Random))
     }
 
     #[test]
@@ -642,7 +687,7 @@ mod tests {
         let size = "8:50,20..1000".parse::<Size>();
         assert!(size.is_err());
         let size = "8:50,20:30,1000:20".parse().unwrap();
-        let mut exchange = Exchange::with(Echo::new(2, &size, 2, None));
+        let mut exchange = Exchange::with(Echo::new(2, &size, 2, None, Content::Ticks));
         for sequence in 0..2_000 {
             exchange.answer_at(700, sequence);
         }

@@ -12,7 +12,7 @@ use tickwire_protocol::Kind;
 
 use crate::clock::Nanoseconds;
 use crate::fault::{Fault, Faults};
-use crate::scenario::{Action, Outbox, Received, Scenario, Tally};
+use crate::scenario::{Action, Outbox, PUBLISHED_WAIT, Received, Scenario, Tally};
 
 /// State of all clients of a fan-out run.
 #[derive(Debug)]
@@ -25,6 +25,8 @@ pub(crate) struct Fanout {
     /// The one that says it.
     starter: Option<usize>,
     phase: Phase,
+    /// When the run's time was over: what is published later has no figure.
+    ended_at: Nanoseconds,
 }
 
 /// How far the run is.
@@ -64,6 +66,7 @@ impl Fanout {
             starts,
             starter: None,
             phase: Phase::Before,
+            ended_at: Nanoseconds::MAX,
         }
     }
 
@@ -176,6 +179,7 @@ impl Scenario for Fanout {
             });
         }
         match now.checked_sub(published) {
+            Some(_) if published > self.ended_at => {}
             Some(latency) => tally.measure.record(latency, payload.len()),
             None => tally.faults.count(Fault::Future, || {
                 let ahead = published - now;
@@ -188,11 +192,20 @@ impl Scenario for Fanout {
         self.clients[client].lost = true;
     }
 
-    fn stop(&mut self, _now: Nanoseconds) {}
+    fn stop(&mut self, now: Nanoseconds) {
+        self.ended_at = now;
+    }
 
-    /// Nothing: what is still on its way was published for as long as the server likes.
+    /// Clients for which something of the run's time may be on its way: all but those that have had
+    /// something newer.
     fn awaited(&self) -> u64 {
-        0
+        let is_behind =
+            |client: &&Client| client.opened && !client.lost && client.published <= self.ended_at;
+        self.clients.iter().filter(is_behind).count() as u64
+    }
+
+    fn drain_wait(&self) -> Nanoseconds {
+        PUBLISHED_WAIT
     }
 
     fn finish(&mut self, _now: Nanoseconds, tally: &mut Tally) {
@@ -266,13 +279,14 @@ mod tests {
     impl Exchange {
         fn new() -> Self {
             let mut measure = Measure::new(&[Stage::new(Duration::from_secs(1))]);
-            measure.begin(0, 2);
+            measure.begin(0);
             let tally = Tally { measure, faults: Faults::default(), treatment: Treatment::new() };
             Self { fanout: Fanout::new(2, true), tally, wire: Vec::new(), masks: Masks::new() }
         }
 
         fn take(&mut self, kind: Kind, payload: &[u8]) {
-            let mut outbox = Outbox { bytes: &mut self.wire, masks: &mut self.masks };
+            let mut outbox =
+                Outbox { bytes: &mut self.wire, masks: &mut self.masks, compressor: None };
             let message = Received { kind, payload };
             self.fanout.received(0, message, NOW, &mut outbox, &mut self.tally);
         }
@@ -327,6 +341,22 @@ mod tests {
     }
 
     #[test]
+    fn what_was_published_in_time_is_waited_for_and_what_came_later_has_no_figure() {
+        let mut exchange = Exchange::new();
+        exchange.fanout.opened(0, NOW - 900, &mut exchange.tally);
+        exchange.publish(NOW - 500, 0, 125);
+        exchange.fanout.stop(NOW - 300);
+        assert_eq!(exchange.fanout.awaited(), 1);
+        exchange.publish(NOW - 300, 1, 125);
+        assert_eq!(exchange.fanout.awaited(), 1, "more of the same moment may follow");
+        exchange.publish(NOW - 299, 2, 125);
+        exchange.publish(NOW, 4, 125);
+        assert_eq!((exchange.fanout.awaited(), exchange.faults()), (0, vec![(Fault::Gap, 1)]));
+        let measured = exchange.tally.measure.finish();
+        assert_eq!((measured.latency.len(), measured.latency.min()), (2, 300));
+    }
+
+    #[test]
     fn messages_that_break_the_format_are_told_by_kind() {
         let mut exchange = Exchange::new();
         exchange.take(Kind::Binary, &[0; 15]);
@@ -348,7 +378,8 @@ mod tests {
         exchange.fanout.start(NOW);
         assert_eq!(exchange.fanout.next(NOW), Some(Action::Send(1)));
         assert_eq!(exchange.fanout.next(NOW), None);
-        let mut outbox = Outbox { bytes: &mut exchange.wire, masks: &mut exchange.masks };
+        let mut outbox =
+            Outbox { bytes: &mut exchange.wire, masks: &mut exchange.masks, compressor: None };
         exchange.fanout.compose(1, NOW, &mut outbox, &mut exchange.tally);
         assert_eq!((exchange.wire.len(), exchange.wire[0]), (2 + 4 + 5, 0x81));
     }

@@ -33,7 +33,7 @@ use crate::load::{Connections, Live, Outcome, Part};
 use crate::measure::{Interval, Measure};
 use crate::member::{Member, Spares};
 use crate::plan::Stage;
-use crate::scenario::{Action, Masks, Scenario, Tally, Treatment};
+use crate::scenario::{Action, Compressor, Masks, Scenario, Tally, Treatment};
 use crate::timer::Timer;
 
 /// Where and how long, and who is told.
@@ -43,6 +43,8 @@ pub(crate) struct Orders<'a> {
     /// Addresses to connect from, in turn; the system's choice if empty.
     pub(crate) sources: &'a [IpAddr],
     pub(crate) deflate: Option<&'a DeflatePolicy>,
+    /// Whether clients whose server agrees compress what they send.
+    pub(crate) compresses: bool,
     pub(crate) protocols: &'a [&'a str],
     pub(crate) headers: &'a [(&'a str, &'a str)],
     /// Clients in all, of which `initial` are open before the time starts.
@@ -73,6 +75,8 @@ pub(crate) struct Fleet<'a, S> {
     part: Part,
     part_began: Nanoseconds,
     tick_at: Nanoseconds,
+    /// When the poll last returned: from then to the next poll nobody listens.
+    woken_at: Nanoseconds,
     /// By client number; `None` before the client starts and after it is gone.
     members: Vec<Option<Member>>,
     /// Clients that are being opened, in the order of their deadlines; some are open by now.
@@ -98,6 +102,7 @@ pub(crate) struct Fleet<'a, S> {
     masks: Masks,
     limits: Limits,
     inflater: Inflater,
+    compressor: Compressor,
     tally: Tally,
 }
 
@@ -113,6 +118,7 @@ impl<'a, S: Scenario> Fleet<'a, S> {
             part: Part::Connecting,
             part_began: now,
             tick_at: now + TICK,
+            woken_at: now,
             members: (0..orders.connections).map(|_| None).collect(),
             deadlines: VecDeque::new(),
             pending: 0,
@@ -128,6 +134,7 @@ impl<'a, S: Scenario> Fleet<'a, S> {
             masks: Masks::new(),
             limits,
             inflater: Inflater::new(false),
+            compressor: Compressor::new(),
             tally: Tally {
                 measure: Measure::new(orders.stages),
                 faults: Faults::default(),
@@ -153,11 +160,13 @@ impl<'a, S: Scenario> Fleet<'a, S> {
             self.drain(&mut events)?;
             self.scenario.finish(end, &mut self.tally);
         }
+        // Closing keeps the loop from its sockets: what comes meanwhile has no figure.
+        let measured = std::mem::replace(&mut self.tally.measure, Measure::new(&[])).finish();
         self.close(&mut events)?;
         Ok(Outcome {
             connections: self.counts,
             connecting: Duration::from_nanos(connecting),
-            measured: self.tally.measure.finish(),
+            measured,
             faults: self.tally.faults,
             treatment: self.tally.treatment,
             server: None,
@@ -185,16 +194,19 @@ impl<'a, S: Scenario> Fleet<'a, S> {
     fn load(&mut self, events: &mut Events) -> io::Result<()> {
         self.enter(Part::Running);
         for number in 0..self.orders.stages.len() {
+            self.tally.measure.end(self.open);
             self.stage = number;
-            self.tally.measure.begin(number, self.open);
-            if number == 0 {
-                // Whoever observes took time; the schedule and the stages count from one moment.
-                self.part_began = clock::now();
-                self.scenario.start(self.part_began);
-            } else {
+            if number > 0 {
+                // Whoever observes may take a reading: that is no part of either stage.
                 self.tick(clock::now());
             }
+            self.tally.measure.begin(number);
             let begun = clock::now();
+            if number == 0 {
+                // Whoever observes took time; the schedule and the stages count from one moment.
+                (self.part_began, self.woken_at) = (begun, begun);
+                self.scenario.start(begun);
+            }
             let stages = &self.orders.stages[..=number];
             let elapsed: Duration = stages.iter().map(|stage| stage.duration).sum();
             let end = self.part_began.saturating_add(clock::span(elapsed));
@@ -219,7 +231,7 @@ impl<'a, S: Scenario> Fleet<'a, S> {
     fn drain(&mut self, events: &mut Events) -> io::Result<()> {
         self.enter(Part::Draining);
         self.scenario.stop(self.part_began);
-        let end = self.part_began + DRAIN_WAIT;
+        let end = self.part_began + self.scenario.drain_wait();
         let heard = self.part_began + if self.hear_out() { HEAR_WAIT } else { 0 };
         while self.scenario.awaited() > 0 && clock::now() < end {
             self.turn(events, end)?;
@@ -320,17 +332,21 @@ impl<'a, S: Scenario> Fleet<'a, S> {
 
     /// One pass: wait, at most until `until`, then deal with each connection that is ready.
     fn turn(&mut self, events: &mut Events, until: Nanoseconds) -> io::Result<()> {
-        let now = clock::now();
+        let mut now = clock::now();
         if now >= self.tick_at {
             self.tick(now);
+            now = clock::now();
         }
         let timeout = self.patience(now, until)?;
-        match self.poll.poll(events, Some(Duration::from_nanos(timeout))) {
+        // All that was done since the last poll: what came, what was due, and telling of it.
+        self.tally.measure.turned(now.saturating_sub(self.woken_at));
+        let polled = self.poll.poll(events, Some(Duration::from_nanos(timeout)));
+        self.woken_at = clock::now();
+        match polled {
             // A signal: whoever catches it sets `stop`, which the caller looks at.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             result => result?,
         }
-        let woken = clock::now();
         let unfinished = std::mem::take(&mut self.unfinished);
         for readiness in events.iter().filter(|readiness| readiness.token() != TIMER) {
             let client = readiness.token().0;
@@ -341,7 +357,6 @@ impl<'a, S: Scenario> Fleet<'a, S> {
             let outcome = self.read(client, true);
             self.settle(client, outcome);
         }
-        self.tally.measure.turned(clock::now() - woken);
         Ok(())
     }
 
@@ -420,9 +435,6 @@ const PENDING_MAX: usize = 128;
 
 /// How long a connection may take to open, handshake included, in nanoseconds.
 const OPEN_WAIT: Nanoseconds = 10_000_000_000;
-
-/// How long answers that are due are waited for after the end, in nanoseconds.
-const DRAIN_WAIT: Nanoseconds = 5_000_000_000;
 
 /// How long clients that did not read are listened to, in nanoseconds.
 const HEAR_WAIT: Nanoseconds = 500_000_000;

@@ -31,6 +31,7 @@ mod load;
 mod measure;
 mod member;
 mod mixed;
+mod options;
 mod pace;
 mod plan;
 pub mod report;
@@ -45,15 +46,17 @@ mod ticker;
 mod timer;
 
 pub use abuse::{Abuse, Attack, Attacked, Ending};
-pub use capacity::{Capacity, Search, Vary, why_not};
+pub use capacity::{Capacity, Search, SearchStep, Searched, Vary, Verdict, why_not};
 pub use fault::{Fault, Faults, Occurrence};
-pub use file::{DEPTH_OPEN, ScenarioFile};
 pub use health::{
     CORE_SHARE_MAX, LATE_AFTER, LATE_SHARE_MAX, Saturation, WAIT_SHARE_MAX, saturations,
 };
-pub use load::{Connections, Live, Load, LoadError, Outcome, Part, Work};
+pub use load::{Connections, Deflate, Live, Load, LoadError, Outcome, Part, Work};
 pub use measure::{LATENCY_MAX, Measured, Point, Sends, StageMeasured, Window};
 pub use mixed::Mix;
+pub use options::{
+    CapacityOptions, MixOptions, Options, Order, Outputs, ScenarioName, ServerOptions, Task,
+};
 pub use pace::Arrivals;
 pub use plan::{Ramp, Stage};
 pub use scenario::Treatment;

@@ -16,7 +16,7 @@ use tickwire_protocol::{ClientHandshake, DeflatePolicy};
 
 use crate::connect::Connect;
 use crate::descriptors;
-use crate::echo::Echo;
+use crate::echo::{Content, Echo};
 use crate::fanout::Fanout;
 use crate::fault::Faults;
 use crate::fleet::{Endpoint, Fleet, Orders};
@@ -68,8 +68,8 @@ pub struct Load {
     pub protocols: Vec<String>,
     /// Further headers of the handshake.
     pub headers: Vec<(String, String)>,
-    /// Whether permessage-deflate is offered, without context takeover.
-    pub deflate: bool,
+    /// What the clients do with permessage-deflate.
+    pub deflate: Deflate,
     /// Addresses to connect from, in turn. Without any the system chooses; on the loopback as many
     /// as the number of connections asks for.
     pub sources: Vec<IpAddr>,
@@ -77,6 +77,30 @@ pub struct Load {
     pub server_pid: Option<u32>,
     /// How many processes make the load, when not as many as their descriptors ask for.
     pub processes: Option<usize>,
+}
+
+/// What clients do with permessage-deflate (RFC 7692), always without context takeover.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Deflate {
+    /// It is not offered.
+    #[default]
+    Off,
+    /// It is offered, and what comes compressed is decompressed; what is sent is plain.
+    Receive,
+    /// What is sent is compressed too, by those clients whose server agreed.
+    Both,
+}
+
+impl Deflate {
+    pub(crate) const fn of(offered: bool, compresses: bool) -> Self {
+        match (offered, compresses) {
+            (false, _) => Self::Off,
+            (true, false) => Self::Receive,
+            (true, true) => Self::Both,
+        }
+    }
 }
 
 /// What the clients of a run do.
@@ -175,6 +199,8 @@ pub struct Connections {
     pub failed: usize,
     /// Open connections that ended before we closed them.
     pub lost: usize,
+    /// Handshakes that agreed on permessage-deflate.
+    pub deflated: usize,
 }
 
 /// What came out of a run.
@@ -219,7 +245,7 @@ impl Load {
             mix: None,
             protocols: Vec::new(),
             headers: Vec::new(),
-            deflate: false,
+            deflate: Deflate::Off,
             sources: Vec::new(),
             server_pid: None,
             processes: None,
@@ -308,7 +334,8 @@ impl Load {
         let orders = Orders {
             endpoints: &endpoints,
             sources: &sources,
-            deflate: self.deflate.then_some(&policy),
+            deflate: (self.deflate != Deflate::Off).then_some(&policy),
+            compresses: self.deflate == Deflate::Both,
             protocols: &protocols,
             headers: &headers,
             connections: self.connections,
@@ -345,7 +372,12 @@ impl Load {
         let pace = || Pace::new(&self.stages, self.arrivals);
         match &self.work {
             Work::Echo { size, depth } => {
-                self.drive_mixed(orders, Echo::new(connections, size, (*depth).max(1), pace()))
+                let content = match self.deflate {
+                    Deflate::Off => Content::Random,
+                    _ => Content::Ticks,
+                };
+                let depth = (*depth).max(1);
+                self.drive_mixed(orders, Echo::new(connections, size, depth, pace(), content))
             }
             Work::Fanout { starts } => self.drive_mixed(orders, Fanout::new(connections, *starts)),
             Work::Ticker(subscription) => {

@@ -25,9 +25,9 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use tickwire_load::report::{self, Report};
 use tickwire_load::server::ServerProcess;
-use tickwire_load::{Abuse, Live, Load, LoadError, Mix, Part, Search, Work, clock, swarm, why_not};
+use tickwire_load::{Abuse, Capacity, Live, Load, LoadError, Options, Order, Search, Task, swarm};
 
-use arguments::{Arguments, Command, Order};
+use arguments::{Arguments, Command};
 use output::{FAULTY, Failure, Sinks, USAGE, create, exit_code, failed};
 use progress::Progress;
 
@@ -39,64 +39,46 @@ fn main() -> ExitCode {
 }
 
 fn follow(command: Command) -> Result<ExitCode, Failure> {
-    let order = match command {
-        Command::Echo { common, echo } => echo.order(common),
-        Command::Fanout { common } => Order::new(common, Work::Fanout { starts: true }),
-        Command::Ticker { common, ticker } => ticker.order(common),
-        Command::Idle { common } => Order::new(common, Work::Idle),
-        Command::Connect { common, rate, arrivals } => {
-            Order::new(common, Work::Connect).paced(rate, arrivals)
-        }
-        Command::Mixed { common, slow, stalled, restless } => {
-            let fanout = Work::Fanout { starts: true };
-            Order::new(common, fanout).mixed(Mix::new(slow, stalled, restless))
-        }
-        Command::Abuse { target, attacks, attackers, duration, server, outputs } => {
-            let mut abuse = Abuse::all();
-            if !attacks.is_empty() {
-                abuse.attacks = attacks;
-            }
-            (abuse.attackers, abuse.lasting) = (attackers as usize, duration);
-            let order = Order::polite(target, abuse.stages(), server, outputs);
-            return run(order, Some(&abuse));
-        }
-        Command::Capacity { common, echo, scenario, vary, from, to } => {
-            let (order, search) = Order::search(common, echo, scenario, vary, (from, to));
-            return capacity(&order, &search);
-        }
+    let not_a_run = match command.options() {
+        Ok(options) => return make(options.order().map_err(usage)?),
+        Err(command) => *command,
+    };
+    match not_a_run {
         Command::Run { file, outputs } => {
-            let in_file = |words: String| Failure {
-                words: format!("{}: {words}", file.display()),
-                code: USAGE,
-            };
+            let in_file = |words: String| usage(format!("{}: {words}", file.display()));
             let text =
                 std::fs::read_to_string(&file).map_err(|error| in_file(error.to_string()))?;
-            Order::of_file(text.parse().map_err(in_file)?, outputs)
+            let options: Options = text.parse().map_err(in_file)?;
+            let mut order = options.order().map_err(in_file)?;
+            order.outputs = outputs.over(order.outputs);
+            make(order)
         }
-        Command::Worker => {
+        Command::Compare(arguments) => comparison::compare(*arguments),
+        Command::Report { files, html } => show_again(&files, html.as_deref()),
+        _ => {
             swarm::work().map_err(failed("the worker cannot go on"))?;
-            return Ok(ExitCode::SUCCESS);
+            Ok(ExitCode::SUCCESS)
         }
-        Command::Compare(arguments) => return comparison::compare(*arguments),
-        Command::Report { files, html } => return show_again(&files, html.as_deref()),
-    };
-    run(order, None)
+    }
+}
+
+/// Does what is to be done.
+fn make(order: Order) -> Result<ExitCode, Failure> {
+    match order.task.clone() {
+        Task::Attack(abuse) => run(order, Some(&abuse)),
+        Task::Search(search) => capacity(&order, &search),
+        _ => run(order, None),
+    }
 }
 
 /// Makes a run, with attackers beside it if there are any, and reports it.
 fn run(order: Order, abuse: Option<&Abuse>) -> Result<ExitCode, Failure> {
-    let Order { mut load, server_command, outputs } = order;
+    let Order { mut load, server_command, outputs, .. } = order;
     let sinks = Sinks::open(&outputs)?;
     let server = start_server(server_command.as_deref(), &mut load).map_err(|it| refused(&it))?;
     let stop = stop_on_signals().map_err(failed("cannot wait for signals"))?;
     let mut progress = Progress::new(outputs.quiet);
-    let mut began = clock::now();
-    let mut observe = |live: &Live| {
-        if live.part == Part::Running && live.elapsed.is_zero() {
-            began = clock::now();
-        }
-        progress.show(&load, live);
-    };
+    let mut observe = |live: &Live| progress.show(&load, live);
     let made = match abuse {
         Some(abuse) => abuse.run(&load, &stop, &mut observe),
         None => load.run(&stop, &mut observe).map(|outcome| (outcome, Vec::new())),
@@ -112,7 +94,7 @@ fn run(order: Order, abuse: Option<&Abuse>) -> Result<ExitCode, Failure> {
         report = report.withhold_saturated();
     }
     let report = report.check(&outputs.fail_if);
-    sinks.write(&report, &outcome, began)?;
+    sinks.write(&report, &outcome)?;
     Ok(exit_code(&report))
 }
 
@@ -129,11 +111,14 @@ fn start_server(
 
 /// Searches the largest load that holds, and reports the run that held it.
 fn capacity(order: &Order, search: &Search) -> Result<ExitCode, Failure> {
-    let Order { load, server_command, outputs } = order;
+    let Order { load, server_command, outputs, .. } = order;
     let sinks = Sinks::open(outputs)?;
     let stop = stop_on_signals().map_err(failed("cannot wait for signals"))?;
-    let mut held = None;
-    let found = search.find(|value| {
+    let say = |words: &str| {
+        let _ = writeln!(io::stderr(), "{words}");
+    };
+    say(&report::searching(search, &outputs.fail_if));
+    let run = |value| {
         let mut load = search.load(load, value);
         let server = start_server(server_command.as_deref(), &mut load)?;
         let mut progress = Progress::new(outputs.quiet);
@@ -141,21 +126,24 @@ fn capacity(order: &Order, search: &Search) -> Result<ExitCode, Failure> {
         progress.finish();
         drop(server);
         let outcome = outcome?;
-        let report = Report::new(&load, &outcome).check(&outputs.fail_if);
-        let _ = writeln!(io::stderr(), "{}", report::step(value, &report));
-        if why_not(&report).is_none() {
-            held = Some(outcome);
-        }
-        Ok(report)
-    });
-    let found = found.map_err(|error| refused(&error))?;
-    let words = report::capacity(search, &found);
-    match (found.best, held) {
-        (Some((_, report)), Some(outcome)) => sinks.write(&report, &outcome, clock::now())?,
-        _ => return Err(Failure { words, code: FAULTY }),
-    }
-    writeln!(io::stderr(), "{words}").map_err(failed("cannot write the result"))?;
+        Ok((Report::new(&load, &outcome).check(&outputs.fail_if), outcome))
+    };
+    let found = search.find(run, &mut |step| say(&report::step(step)));
+    let Capacity { best, searched, .. } = found.map_err(|error| refused(&error))?;
+    let words = report::capacity(search, &searched);
+    let report = best.as_ref().map(|(report, _)| report);
+    let advice = report::capacity_advice(&searched, report);
+    let Some((report, outcome)) = best else {
+        return Err(Failure { words, code: FAULTY });
+    };
+    sinks.write(&report.with_search(searched), &outcome)?;
+    say(&words);
+    advice.iter().for_each(|advice| say(advice));
     Ok(ExitCode::SUCCESS)
+}
+
+fn usage(words: String) -> Failure {
+    Failure { words, code: USAGE }
 }
 
 fn refused(error: &LoadError) -> Failure {

@@ -34,7 +34,7 @@ pub(crate) struct Measure {
     latency: Latencies,
     /// The same from the moment of sending; only the open model tells them apart.
     raw: Latencies,
-    /// How long turns of the loop took.
+    /// For how long at a time the loop did not listen.
     lag: Latencies,
     whole_lag: Histogram<u64>,
     /// Scratch of a tick.
@@ -54,6 +54,7 @@ pub(crate) struct Measure {
 struct Count {
     messages: u64,
     bytes: u64,
+    wire_bytes: u64,
     sends: Sends,
 }
 
@@ -80,6 +81,9 @@ pub struct Window {
     pub messages: u64,
     /// Their payload bytes.
     pub bytes: u64,
+    /// All bytes that came, as they were on the wire: headers, control frames and what was wrong
+    /// too; less than the payload where that was compressed.
+    pub wire_bytes: u64,
 }
 
 /// How messages of the open model left. All zero in the closed model.
@@ -109,6 +113,8 @@ pub(crate) struct Interval {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Measured {
+    /// When the first stage began, by [`clock::now`]; 0 if it did not.
+    pub began: Nanoseconds,
     /// The stages that are not for warming up, in sum.
     pub window: Window,
     /// Latencies in nanoseconds, three significant digits, at most [`LATENCY_MAX`]; from the
@@ -174,8 +180,9 @@ impl Measure {
         }
     }
 
-    /// Opens the window of a stage: what was recorded before the first one is forgotten.
-    pub(crate) fn begin(&mut self, stage: usize, open: usize) {
+    /// Opens the window of a stage, the one before being closed: what was recorded before the first
+    /// one is forgotten.
+    pub(crate) fn begin(&mut self, stage: usize) {
         if stage == 0 {
             self.latency.forget();
             self.raw.forget();
@@ -184,8 +191,6 @@ impl Measure {
             (self.count, self.count_at_tick) = (Count::default(), Count::default());
             self.tick_at = clock::now();
             self.series.begin(self.tick_at);
-        } else {
-            self.end(open);
         }
         self.series.stage(stage);
         let (at, cpu, wait) = (clock::now(), clock::thread_cpu(), clock::thread_wait());
@@ -204,6 +209,12 @@ impl Measure {
     pub(crate) const fn count(&mut self, bytes: usize) {
         self.count.messages += 1;
         self.count.bytes += bytes as u64;
+    }
+
+    /// Counts bytes that came.
+    #[inline]
+    pub(crate) const fn took_in(&mut self, bytes: usize) {
+        self.count.wire_bytes += bytes as u64;
     }
 
     /// The same in the open model: `latency` from the intended time, `raw` from the sending.
@@ -228,7 +239,7 @@ impl Measure {
         self.latency.record(waited);
     }
 
-    /// Counts a turn of the loop.
+    /// Counts a turn of the loop, in which nobody listened for so long.
     #[inline]
     pub(crate) fn turned(&mut self, took: Nanoseconds) {
         self.lag.record(took);
@@ -244,6 +255,9 @@ impl Measure {
         let p99 = self.interval.value_at_quantile(0.99);
         self.lag.take_into(&mut self.whole_lag);
         self.series.add(now, messages, bytes, open, &self.interval);
+        if self.begun.is_some() {
+            self.series.cut_if_long();
+        }
         let stage = self.stages.get_mut(self.series.current_stage());
         if let Some(stage) = stage.filter(|_| self.series.has_begun()) {
             stage.latency.add(&self.interval).expect("all histograms have the same bounds");
@@ -255,8 +269,9 @@ impl Measure {
 
     /// Closes the window of the present stage, once.
     pub(crate) fn end(&mut self, open: usize) {
-        let Some(begun) = self.begun.take() else { return };
+        let Some(begun) = self.begun else { return };
         self.tick(clock::now(), open);
+        self.begun = None;
         self.series.cut();
         let Some(stage) = self.stages.get_mut(self.series.current_stage()) else { return };
         stage.window = Window {
@@ -265,6 +280,7 @@ impl Measure {
             wait: begun.wait.zip(clock::thread_wait()).map(|(begun, now)| now - begun),
             messages: self.count.messages - begun.count.messages,
             bytes: self.count.bytes - begun.count.bytes,
+            wire_bytes: self.count.wire_bytes - begun.count.wire_bytes,
         };
         stage.sends = self.count.sends.since(begun.count.sends);
         self.rss_bytes = server::resident_bytes(std::process::id());
@@ -276,7 +292,8 @@ impl Measure {
         self.end(0);
         self.tick(clock::now(), 0);
         let rss_bytes = self.rss_bytes;
-        let mut measured = Measured { lag: self.whole_lag, rss_bytes, ..Measured::empty() };
+        let began = self.series.began();
+        let mut measured = Measured { began, lag: self.whole_lag, rss_bytes, ..Measured::empty() };
         measured.points = self.series.finish();
         measured.stages = self.stages;
         // What never left is known when all is over.
@@ -327,6 +344,7 @@ impl Window {
             wait: self.wait.zip(other.wait).map(|(one, other)| one + other),
             messages: self.messages + other.messages,
             bytes: self.bytes + other.bytes,
+            wire_bytes: self.wire_bytes + other.wire_bytes,
         }
     }
 
@@ -360,6 +378,7 @@ impl Measured {
     /// Figures of nothing, to which others are added.
     pub(crate) fn empty() -> Self {
         Self {
+            began: 0,
             window: Window::default(),
             latency: histogram(),
             raw: histogram(),
@@ -437,7 +456,7 @@ mod tests {
     fn what_came_before_the_window_is_forgotten() {
         let mut measure = one_stage();
         measure.record(5, 5);
-        measure.begin(0, 1);
+        measure.begin(0);
         measure.record(1_000, 20);
         measure.end(1);
         let measured = measure.finish();
@@ -448,7 +467,7 @@ mod tests {
     #[test]
     fn late_answers_count_for_latency_and_not_for_the_rate() {
         let mut measure = one_stage();
-        measure.begin(0, 1);
+        measure.begin(0);
         measure.record(1_000, 20);
         measure.end(1);
         measure.record(1_000_000, 20);
@@ -462,7 +481,7 @@ mod tests {
     #[test]
     fn ticks_lose_nothing() {
         let mut measure = one_stage();
-        measure.begin(0, 1);
+        measure.begin(0);
         let start = measure.tick_at;
         for latency in 1..=100 {
             measure.record(latency * 1_000, 1);
@@ -480,14 +499,36 @@ mod tests {
     }
 
     #[test]
+    fn after_the_end_there_is_a_point_for_what_came_late_and_none_for_nothing() {
+        for unsent in [0, 1] {
+            let mut measure = one_stage();
+            measure.begin(0);
+            let start = measure.tick_at;
+            measure.record(1_000, 20);
+            measure.tick(start + 200_000_000, 1);
+            measure.end(1);
+            let before = measure.series.count();
+            for wait in 1..10 {
+                measure.tick(start + 200_000_000 * (1 + wait), 1);
+            }
+            (0..unsent).for_each(|_| measure.unsent(5_000));
+            let measured = measure.finish();
+            assert_eq!(measured.points.len(), before + unsent);
+            let recorded: u64 = measured.points.iter().map(|it| it.latency().len()).sum();
+            assert_eq!(recorded, measured.latency.len(), "the points have every latency");
+        }
+    }
+
+    #[test]
     fn stages_are_told_apart_and_warming_up_is_left_out() {
         let mut warm_up = Stage::new(Duration::from_secs(1));
         warm_up.warm_up = true;
         let mut measure = Measure::new(&[warm_up, Stage::new(Duration::from_secs(1))]);
-        measure.begin(0, 1);
+        measure.begin(0);
         measure.record_due(9_000, 1_000, 1);
         measure.sent(0, false);
-        measure.begin(1, 1);
+        measure.end(1);
+        measure.begin(1);
         measure.record_due(2_000, 1_500, 1);
         measure.record_due(2_000, 1_500, 1);
         measure.sent(LATE_AFTER + 1, false);

@@ -28,6 +28,8 @@ pub(crate) struct Member {
     pub(crate) leaving: bool,
     /// Whether nothing is to be read but on purpose.
     pub(crate) paused: bool,
+    /// Whether what it sends is compressed.
+    pub(crate) compresses: bool,
     /// What the kernel has not taken yet: without room of its own unless it is in use.
     backlog: Vec<u8>,
     /// How much of the backlog was sent.
@@ -78,6 +80,7 @@ impl Member {
             deadline,
             leaving: false,
             paused: false,
+            compresses: false,
             backlog: Vec::new(),
             backlog_sent: 0,
         })

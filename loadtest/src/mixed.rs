@@ -211,6 +211,10 @@ impl<S: Scenario> Scenario for Mixed<S> {
         self.inner.awaited()
     }
 
+    fn drain_wait(&self) -> Nanoseconds {
+        self.inner.drain_wait()
+    }
+
     fn finish(&mut self, now: Nanoseconds, tally: &mut Tally) {
         self.inner.finish(now, tally);
     }

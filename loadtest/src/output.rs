@@ -7,11 +7,8 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use tickwire_load::Outcome;
-use tickwire_load::clock::Nanoseconds;
 use tickwire_load::report::{Report, hdr_log, html, table};
-
-use crate::arguments::Outputs;
+use tickwire_load::{Outcome, Outputs};
 
 /// Why there is no report, and the exit code that says so.
 pub(crate) struct Failure {
@@ -44,13 +41,8 @@ impl Sinks {
         })
     }
 
-    /// Writes everything that was asked for; `began` is when the run's time started.
-    pub(crate) fn write(
-        self,
-        report: &Report,
-        outcome: &Outcome,
-        began: Nanoseconds,
-    ) -> Result<(), Failure> {
+    /// Writes everything that was asked for.
+    pub(crate) fn write(self, report: &Report, outcome: &Outcome) -> Result<(), Failure> {
         let table = table(report);
         let written = match self.json {
             Some(Sink::Output) => io::stderr().write_all(table.as_bytes()),
@@ -62,7 +54,7 @@ impl Sinks {
             file.write_all(page.as_bytes()).map_err(failed("cannot write the page"))?;
         }
         if let Some(mut file) = self.hdr {
-            hdr_log(&outcome.measured, began, &mut file).map_err(failed("cannot write the log"))?;
+            hdr_log(&outcome.measured, &mut file).map_err(failed("cannot write the log"))?;
         }
         let json = || -> io::Result<String> { Ok(serde_json::to_string_pretty(report)? + "\n") };
         match self.json {

@@ -21,9 +21,10 @@ mod words;
 use serde::{Deserialize, Serialize};
 
 use crate::abuse::Attacked;
+use crate::capacity::Searched;
 use crate::fault::Faults;
 use crate::health::{Saturation, saturations};
-use crate::load::{Load, Outcome, Work};
+use crate::load::{Deflate, Load, Outcome, Work};
 use crate::measure::{Measured, Point, Sends, StageMeasured};
 use crate::pace::Arrivals;
 use crate::plan::{Ramp, Stage};
@@ -36,7 +37,7 @@ pub use hdr::hdr_log;
 pub use html::html;
 pub(crate) use html::page;
 pub use latency::Latency;
-pub use steps::{capacity, step};
+pub use steps::{capacity, capacity_advice, searching, step};
 pub use table::table;
 pub(crate) use words::microseconds;
 pub use words::{duration, grouped, rounded, significant};
@@ -64,6 +65,9 @@ pub struct Report {
     /// What attacks came to, each beside the stage of its name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attacks: Vec<Attacked>,
+    /// The search for a capacity that this run was the best of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub search: Option<Searched>,
 }
 
 /// What was asked for.
@@ -91,6 +95,9 @@ pub struct Config {
     /// Subprotocols offered.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub protocols: Vec<String>,
+    /// What the clients do with permessage-deflate: `off`, `receive` or `both`.
+    #[serde(default)]
+    pub deflate: Deflate,
 }
 
 /// A stage that was asked for.
@@ -127,6 +134,9 @@ pub struct Results {
     pub connections_failed: usize,
     /// Open connections that ended before we closed them.
     pub connections_lost: usize,
+    /// Handshakes that agreed on permessage-deflate.
+    #[serde(default)]
+    pub connections_deflated: usize,
     /// How long it took to open those that were open at the start.
     pub connecting_seconds: f64,
     /// How long the stages that count took.
@@ -135,6 +145,9 @@ pub struct Results {
     pub messages: u64,
     /// Their payload bytes.
     pub payload_bytes: u64,
+    /// All bytes that came in that time, as they were on the wire.
+    #[serde(default)]
+    pub wire_bytes: u64,
     /// Both by time; the second in 10^6 bytes.
     pub messages_per_second: Option<f64>,
     /// Payload, in 10^6 bytes a second.
@@ -283,6 +296,7 @@ impl Report {
             result: Results::new(load, outcome),
             checks: Vec::new(),
             attacks: Vec::new(),
+            search: None,
         }
     }
 
@@ -298,6 +312,13 @@ impl Report {
     pub fn with_attacks(mut self, attacks: Vec<Attacked>) -> Self {
         "abuse".clone_into(&mut self.scenario);
         self.attacks = attacks;
+        self
+    }
+
+    /// The same as the best run of this search.
+    #[must_use]
+    pub fn with_search(mut self, searched: Searched) -> Self {
+        self.search = Some(searched);
         self
     }
 
@@ -328,6 +349,7 @@ impl Config {
             depth,
             stages: load.stages.iter().map(StageConfig::new).collect(),
             protocols: load.protocols.clone(),
+            deflate: load.deflate,
         }
     }
 }
@@ -358,10 +380,12 @@ impl Results {
             connections_opened: connections.opened,
             connections_failed: connections.failed,
             connections_lost: connections.lost,
+            connections_deflated: connections.deflated,
             connecting_seconds: outcome.connecting.as_secs_f64(),
             duration_seconds: measured.window.duration as f64 / 1e9,
             messages: measured.window.messages,
             payload_bytes: measured.window.bytes,
+            wire_bytes: measured.window.wire_bytes,
             messages_per_second: Some(measured.messages_per_second()),
             megabytes_per_second: Some(measured.megabytes_per_second()),
             latency: Latency::with_curve(&measured.latency),

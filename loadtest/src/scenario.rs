@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use rand::rngs::SmallRng;
 use tickwire_frame::{Header, OpCode, mask};
-use tickwire_protocol::Kind;
+use tickwire_protocol::{Deflater, Kind, encode};
 
 use crate::clock::Nanoseconds;
 use crate::fault::Faults;
@@ -72,6 +72,11 @@ pub(crate) trait Scenario {
     /// Messages that are on their way and must come: the run waits for them, within a bound.
     fn awaited(&self) -> u64;
 
+    /// The bound of that wait, in nanoseconds.
+    fn drain_wait(&self) -> Nanoseconds {
+        DRAIN_WAIT
+    }
+
     /// The last checks, when nothing more can come.
     fn finish(&mut self, now: Nanoseconds, tally: &mut Tally);
 
@@ -122,7 +127,43 @@ pub type Treatment = BTreeMap<(String, String), u64>;
 pub(crate) struct Outbox<'a> {
     pub(crate) bytes: &'a mut Vec<u8>,
     pub(crate) masks: &'a mut Masks,
+    /// For clients that compress.
+    pub(crate) compressor: Option<&'a mut Compressor>,
 }
+
+/// Compresses the messages of all clients, each by itself.
+#[derive(Debug)]
+pub(crate) struct Compressor {
+    deflater: Deflater,
+    window_bits: u8,
+    /// A message whose parts are put together.
+    whole: Vec<u8>,
+}
+
+impl Compressor {
+    /// One whose messages may refer back by 32 KB.
+    pub(crate) fn new() -> Self {
+        Self::with_window(15)
+    }
+
+    fn with_window(window_bits: u8) -> Self {
+        let deflater = Deflater::new(LEVEL, MEM_LEVEL, window_bits, false);
+        Self { deflater, window_bits, whole: Vec::new() }
+    }
+
+    /// Refers back no further than a client agreed to: whoever may have more has less from now on.
+    pub(crate) fn narrow(&mut self, window_bits: u8) {
+        if window_bits < self.window_bits {
+            *self = Self::with_window(window_bits);
+        }
+    }
+}
+
+/// The quickest that compresses: what the generator spends is not what is measured.
+const LEVEL: u8 = 1;
+
+/// zlib's own default.
+const MEM_LEVEL: u8 = 8;
 
 /// Masking keys, and the handshake's nonce.
 ///
@@ -149,6 +190,14 @@ impl Masks {
     }
 }
 
+/// How long answers that are due are waited for after the end, in nanoseconds.
+const DRAIN_WAIT: Nanoseconds = 5_000_000_000;
+
+/// How long after the end publications of the time before are listened for, in nanoseconds: what is
+/// on its way then is slow, and leaving it out would flatter the server. A server that has nothing
+/// more to publish is not known from one that is slow, so the wait is short.
+pub(crate) const PUBLISHED_WAIT: Nanoseconds = 500_000_000;
+
 impl Outbox<'_> {
     /// Appends a text message.
     pub(crate) fn text(&mut self, text: &str) {
@@ -165,6 +214,9 @@ impl Outbox<'_> {
     /// elsewhere first.
     #[inline]
     fn message(&mut self, opcode: OpCode, parts: &[&[u8]]) {
+        if self.compressor.is_some() {
+            return self.compressed(opcode, parts);
+        }
         let key = self.masks.key();
         let payload_len = parts.iter().map(|part| part.len() as u64).sum();
         let header = Header { fin: true, rsv1: false, opcode, mask: Some(key), payload_len };
@@ -176,5 +228,54 @@ impl Outbox<'_> {
             self.bytes.extend_from_slice(part);
         }
         mask::apply(key, &mut self.bytes[payload_at..]);
+    }
+
+    /// Out of the way of those that do not compress. A message that would be no shorter goes plain.
+    #[cold]
+    fn compressed(&mut self, opcode: OpCode, parts: &[&[u8]]) {
+        let Some(Compressor { deflater, whole, .. }) = self.compressor.as_deref_mut() else {
+            return;
+        };
+        whole.clear();
+        parts.iter().for_each(|part| whole.extend_from_slice(part));
+        let kind = if opcode == OpCode::Text { Kind::Text } else { Kind::Binary };
+        encode::deflated_message(kind, Some(self.masks.key()), whole, deflater, self.bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tickwire_frame::Role;
+    use tickwire_protocol::{Connection, Event, Inflater, Limits};
+
+    use super::*;
+
+    #[test]
+    fn what_is_worth_it_is_compressed_and_comes_out_as_it_was() {
+        let (mut bytes, mut masks, mut compressor) = (Vec::new(), Masks::new(), Compressor::new());
+        compressor.narrow(9);
+        let text = "price 100, price 101, ".repeat(100);
+        for (parts, is_compressed) in
+            [([text.as_bytes(), b"end"], true), ([b"a", b"b"], false), ([b"", b""], false)]
+        {
+            bytes.clear();
+            let compressor = Some(&mut compressor);
+            Outbox { bytes: &mut bytes, masks: &mut masks, compressor }.binary(&parts);
+            assert_eq!(bytes[0] & 0x40 != 0, is_compressed, "RSV1");
+            assert!(!is_compressed || bytes.len() < text.len() / 4, "{} bytes", bytes.len());
+            let mut server = Connection::with_deflate(Role::Server);
+            let (mut inflater, mut control) = (Inflater::new(false), Vec::new());
+            let mut input = &mut bytes[..];
+            let mut no_mask = || [0; 4];
+            let event = server.receive(
+                &mut input,
+                &Limits::default(),
+                &mut inflater,
+                &mut no_mask,
+                &mut control,
+            );
+            let Some(Event::Message(message)) = event else { panic!("no message: {event:?}") };
+            assert_eq!(message.payload, parts.concat());
+        }
     }
 }

@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 use crate::load::{Live, Part};
 use crate::plan::Stage;
 pub use process::{ServerError, ServerProcess};
-use sample::Sample;
 pub(crate) use sample::resident_bytes;
+use sample::{Sample, SoftirqThreads};
 
 /// What a run cost the server, over the stages that count.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -38,6 +38,13 @@ pub struct ServerUse {
     pub cpu_per_message_us: Option<f64>,
     /// CPU time by the time that passed: 2 is two cores.
     pub cores: f64,
+    /// For how long its threads together were ready to run and had no core, because other work had
+    /// it: what was measured is then the machine's too.
+    #[serde(default)]
+    pub wait_seconds: f64,
+    /// The same by the time that passed: 0.1 is a tenth of it.
+    #[serde(default)]
+    pub wait_share: f64,
     /// Resident memory before the first connection.
     pub rss_before_bytes: u64,
     /// Resident memory with all connections open, before the first message.
@@ -76,6 +83,7 @@ pub struct StageUse {
 #[derive(Debug)]
 pub(crate) struct Watch {
     pid: u32,
+    softirqs: SoftirqThreads,
     before: Sample,
     /// One for the begin of each stage, and one for the end.
     samples: Vec<Sample>,
@@ -86,7 +94,9 @@ pub(crate) struct Watch {
 impl Watch {
     /// Reads the server before the first connection; `None` if there is no such process.
     pub(crate) fn new(pid: u32) -> Option<Self> {
-        Some(Self { pid, before: Sample::take(pid)?, samples: Vec::new(), open: 0, ended: false })
+        let softirqs = SoftirqThreads::find();
+        let before = Sample::take(pid, &softirqs)?;
+        Some(Self { pid, softirqs, before, samples: Vec::new(), open: 0, ended: false })
     }
 
     /// Takes a reading when a stage begins, and when the last one has ended.
@@ -109,7 +119,7 @@ impl Watch {
         }
         // A server that is gone keeps its last reading.
         let last = self.samples.last().unwrap_or(&self.before);
-        let sample = Sample::take(self.pid).unwrap_or_else(|| last.clone());
+        let sample = Sample::take(self.pid, &self.softirqs).unwrap_or_else(|| last.clone());
         self.samples.push(sample);
     }
 
@@ -132,6 +142,7 @@ impl Watch {
         let rss = |sample: Option<&Sample>| sample.unwrap_or(&self.before).rss;
         let added = rss(first).saturating_sub(self.before.rss);
         let cpu = (spent.cpu + spent.ksoftirqd) as f64;
+        let share = |time: u64| if seconds > 0.0 { time as f64 / 1e9 / seconds } else { 0.0 };
         ServerUse {
             pid: self.pid,
             name: self.before.name.clone(),
@@ -139,7 +150,9 @@ impl Watch {
             cpu_user_seconds: spent.user as f64 / 1e9,
             cpu_system_seconds: spent.system as f64 / 1e9,
             cpu_per_message_us: (messages > 0).then(|| cpu / 1e3 / messages as f64),
-            cores: if seconds > 0.0 { spent.cpu as f64 / 1e9 / seconds } else { 0.0 },
+            cores: share(spent.cpu),
+            wait_seconds: spent.wait as f64 / 1e9,
+            wait_share: share(spent.wait),
             rss_before_bytes: self.before.rss,
             rss_open_bytes: rss(first),
             rss_end_bytes: rss(last),

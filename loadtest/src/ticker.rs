@@ -15,7 +15,7 @@ use tickwire_protocol::Kind;
 
 use crate::clock::{self, Nanoseconds};
 use crate::fault::{Fault, Faults};
-use crate::scenario::{Action, Outbox, Received, Scenario, Tally};
+use crate::scenario::{Action, Outbox, PUBLISHED_WAIT, Received, Scenario, Tally};
 
 /// What clients subscribe to.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, Deserialize)]
@@ -47,9 +47,12 @@ pub(crate) struct Ticker {
     /// By client: whether its acknowledgement is awaited.
     unanswered: Vec<bool>,
     unsubscribed: Vec<usize>,
+    /// By client, the time of its newest price; `None` if it is not subscribed.
+    newest: Vec<Option<Nanoseconds>>,
     /// Nanoseconds from the monotonic clock to the time of day.
     epoch: Nanoseconds,
-    stopped: bool,
+    /// When the run's time was over, as time of day: what is published later has no figure.
+    ended_at: Option<Nanoseconds>,
 }
 
 /// The newest message of one symbol; none if `seq` is 0 and `ts` is 0.
@@ -98,8 +101,9 @@ impl Ticker {
             held: vec![Held::default(); connections * symbols.len()],
             unanswered: vec![false; connections],
             unsubscribed: Vec::new(),
+            newest: vec![None; connections],
             epoch: clock::epoch_offset(),
-            stopped: false,
+            ended_at: None,
         }
     }
 
@@ -124,8 +128,10 @@ impl Ticker {
         }
         let is_snapshot = message.kind == "snapshot";
         *held = Held { seq, ts };
+        self.newest[client] = self.newest[client].max(Some(ts));
         // A snapshot is as old as its value; only an update was just made.
         match (now + self.epoch).checked_sub(ts) {
+            Some(_) if self.ended_at.is_some_and(|ended_at| ts > ended_at) => {}
             _ if is_snapshot => tally.measure.count(bytes),
             Some(latency) => tally.measure.record(latency, bytes),
             None => tally.faults.count(Fault::Future, || {
@@ -199,7 +205,7 @@ impl Scenario for Ticker {
     fn start(&mut self, _now: Nanoseconds) {}
 
     fn next(&mut self, _now: Nanoseconds) -> Option<Action> {
-        self.unsubscribed.pop().filter(|_| !self.stopped).map(Action::Send)
+        self.unsubscribed.pop().filter(|_| self.ended_at.is_none()).map(Action::Send)
     }
 
     fn due(&self) -> Nanoseconds {
@@ -214,6 +220,7 @@ impl Scenario for Ticker {
         _tally: &mut Tally,
     ) {
         self.unanswered[client] = true;
+        self.newest[client] = Some(0);
         outbox.text(&self.request);
     }
 
@@ -253,15 +260,22 @@ impl Scenario for Ticker {
 
     fn lost(&mut self, client: usize) {
         self.unanswered[client] = false;
+        self.newest[client] = None;
         self.unsubscribed.retain(|open| *open != client);
     }
 
-    fn stop(&mut self, _now: Nanoseconds) {
-        self.stopped = true;
+    fn stop(&mut self, now: Nanoseconds) {
+        self.ended_at = Some(now + self.epoch);
     }
 
+    /// Clients that had nothing newer than the run's time: something of it may be on its way.
     fn awaited(&self) -> u64 {
-        0
+        let Some(ended_at) = self.ended_at else { return 0 };
+        self.newest.iter().flatten().filter(|newest| **newest <= ended_at).count() as u64
+    }
+
+    fn drain_wait(&self) -> Nanoseconds {
+        PUBLISHED_WAIT
     }
 
     fn finish(&mut self, _now: Nanoseconds, tally: &mut Tally) {
@@ -305,7 +319,7 @@ mod tests {
         let symbols = vec!["A".to_owned(), "B".to_owned()];
         let mut ticker = Ticker::new(1, &Subscription { symbols, mode: None, max_rate: Some(10) });
         let mut measure = Measure::new(&[Stage::new(Duration::from_secs(1))]);
-        measure.begin(0, 1);
+        measure.begin(0);
         let (faults, treatment) = (Faults::default(), Treatment::new());
         let mut tally = Tally { measure, faults, treatment };
         let (mut wire, mut masks) = (Vec::new(), Masks::new());
@@ -314,7 +328,7 @@ mod tests {
         for line in lines {
             let mut payload = line.as_bytes().to_vec();
             let message = Received { kind: Kind::Text, payload: &mut payload };
-            let mut outbox = Outbox { bytes: &mut wire, masks: &mut masks };
+            let mut outbox = Outbox { bytes: &mut wire, masks: &mut masks, compressor: None };
             ticker.received(0, message, clock::now(), &mut outbox, &mut tally);
         }
         ticker.finish(0, &mut tally);

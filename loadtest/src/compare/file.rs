@@ -1,6 +1,6 @@
 //! A comparison written down: a TOML file with servers and workloads.
 //!
-//! A workload is a scenario file ([`crate::ScenarioFile`]) without what the comparison sees to: it
+//! A workload is a scenario file ([`Options`]) without what the comparison sees to: it
 //! names no server, and its stages are those of the comparison unless it has its own. So whatever the
 //! generator can do, servers can be compared in. docs/performance.md has an example.
 
@@ -11,7 +11,7 @@ use serde::Deserialize;
 use toml::{Table, Value};
 
 use super::{Comparison, Cpus, Server, Workload};
-use crate::file::ScenarioFile;
+use crate::options::{Options, ScenarioName};
 use crate::plan::{Ramp, Stage};
 
 #[derive(Deserialize)]
@@ -76,12 +76,12 @@ impl Comparison {
 /// The stages of a run: one to warm up, unless it is zero, and one that counts; both with `rate`
 /// messages a second in the open model.
 #[must_use]
-pub fn stages(warm_up: Duration, duration: Duration, rate: Option<f64>) -> Vec<Stage> {
+pub fn stages(warm_up: Duration, duration: Duration, rate: Option<Ramp>) -> Vec<Stage> {
     let stage = |name: &str, duration, warm_up| {
         let mut stage = Stage::new(duration);
         name.clone_into(&mut stage.name);
         stage.warm_up = warm_up;
-        stage.rate = rate.map(Ramp::constant);
+        stage.rate = rate;
         stage
     };
     let first = (!warm_up.is_zero()).then(|| stage("warm-up", warm_up, true));
@@ -99,6 +99,9 @@ fn workload(mut table: Table, stages: &[Stage]) -> Result<Workload, String> {
         ("urls", "the comparison starts the servers"),
         ("server", "each [[server]] has its command"),
         ("fail-if", "a comparison has no conditions"),
+        ("output", "a comparison has a report of its own"),
+        ("capacity", "a comparison has a load for all"),
+        ("duration", "all runs are as long, unless a workload has stages of its own"),
     ] {
         if table.contains_key(key) {
             return Err(of_this(format!("`{key}` does not belong here: {why}")));
@@ -117,8 +120,11 @@ fn workload(mut table: Table, stages: &[Stage]) -> Result<Workload, String> {
     }
     table.entry("stage").or_insert_with(|| written(stages, rate.as_ref()));
     let text = table.to_string();
-    let file: ScenarioFile = text.parse().map_err(of_this)?;
-    Ok(Workload { name: name.clone(), load: file.load, set })
+    if table.get("scenario").and_then(Value::as_str) == Some(ScenarioName::Abuse.name()) {
+        return Err(of_this("attacks are not compared".to_owned()));
+    }
+    let order = text.parse::<Options>().and_then(Options::order).map_err(of_this)?;
+    Ok(Workload { name: name.clone(), load: order.load, set })
 }
 
 /// What the names in the commands stand for.
@@ -188,7 +194,10 @@ mod tests {
         assert_eq!((cpus(&placement.server), cpus(&placement.client)), ("0".into(), "1-2".into()));
         let [small, long] = comparison.workloads.as_slice() else { panic!("two workloads") };
         assert_eq!((small.load.connections, small.load.targets[0].path()), (7, "/chat"));
-        assert_eq!(small.load.stages, stages(WARM_UP_DEFAULT, Duration::from_secs(2), Some(1e3)));
+        assert_eq!(
+            small.load.stages,
+            stages(WARM_UP_DEFAULT, Duration::from_secs(2), Some(Ramp::constant(1e3)))
+        );
         assert_eq!(small.command(&comparison.servers[0]).unwrap(), "a echo");
         assert_eq!((&long.load.work, long.load.stages.len()), (&Work::Idle, 1));
         assert_eq!(long.load.duration(), Duration::from_secs(9));
@@ -198,7 +207,10 @@ mod tests {
     fn what_a_file_must_not_say_is_explained() {
         let workload = "[[workload]]\nname = \"w\"\nset = { task = \"t\" }\n";
         for (text, words) in [
-            (format!("{SERVERS}{workload}scenario = \"ehco\"\n"), "workload w: `ehco` is no"),
+            (
+                format!("{SERVERS}{workload}scenario = \"ehco\"\n"),
+                "workload w: `ehco` is no scenario",
+            ),
             (format!("{SERVERS}{workload}scenario = \"idle\"\nurl = \"ws://a/\"\n"), "`url` does"),
             (format!("{SERVERS}{workload}scenario = \"idle\"\nfail-if = []\n"), "no conditions"),
             (format!("{SERVERS}{workload}scenario = \"idle\"\npath = \"a\"\n"), "begins with /"),

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::table::{failures, heading, interval, marks, notes, ratio};
+use super::table::{failures, heading, interval, marks, notes, ratio, waited};
 use super::{Compared, Measure, Row, Spread, Summary, WorkloadResult};
 use crate::report::{escaped, microseconds, page, rounded, significant};
 
@@ -52,7 +52,8 @@ fn section(workload: &WorkloadResult) -> String {
     let mut text = format!(
         "<h2>{}</h2>\n<p class=\"faint\">{connections} connections, {seconds:.1} s a run</p>\n\
          <table><tr><th>server</th><th class=\"text\">{what}</th><th></th><th>ratio</th>\
-         <th>user</th><th>system</th><th>softirq</th><th>messages/s</th><th>p50</th><th>p99</th>\
+         <th>user</th><th>system</th><th>softirq</th><th>waited</th>\
+         <th>switches</th><th>messages/s</th><th>p50</th><th>p99</th>\
          </tr>\n",
         escaped(name)
     );
@@ -89,6 +90,8 @@ fn cells(summary: &Summary, measure: Measure, (most, runs): (f64, usize)) -> Str
         one(summary.user_us),
         one(summary.system_us),
         one(summary.softirq_us),
+        format!("<td>{}</td>", waited(summary)),
+        one(summary.switches),
         format!("<td>{}{}</td>", rounded(summary.messages_per_second.median), marks(summary, runs)),
         latency(summary.p50_us),
         latency(summary.p99_us),

@@ -126,6 +126,12 @@ pub struct Figures {
     /// Software interrupts on the server's cores, whoever ran at the time, a message; most of it is
     /// in `system_us` too.
     pub softirq_us: Option<f64>,
+    /// Share of the time for which the server was ready to run and other work had its core.
+    #[serde(default)]
+    pub server_wait_share: f64,
+    /// Times that the server waited for something or was taken off its core, a message.
+    #[serde(default)]
+    pub switches: Option<f64>,
     /// Memory that a connection added before the first message.
     pub memory_bytes: Option<f64>,
     /// Of the cores: 1 is one.
@@ -168,6 +174,12 @@ pub struct Summary {
     pub ksoftirqd_us: Option<f64>,
     /// Median.
     pub softirq_us: Option<f64>,
+    /// Median.
+    #[serde(default)]
+    pub server_wait_share: f64,
+    /// Median.
+    #[serde(default)]
+    pub switches: Option<f64>,
     /// For each connection.
     pub memory_bytes: Option<Spread>,
     /// Throughput.
@@ -296,6 +308,8 @@ impl Row {
             system_us: median(|it| it.system_us),
             ksoftirqd_us: median(|it| it.ksoftirqd_us),
             softirq_us: median(|it| it.softirq_us),
+            server_wait_share: median(|it| Some(it.server_wait_share)).unwrap_or_default(),
+            switches: median(|it| it.switches),
             memory_bytes: spread(|it| it.memory_bytes),
             messages_per_second: spread(|it| Some(it.messages_per_second))?,
             p50_us: spread(|it| it.p50_us),
@@ -340,8 +354,10 @@ impl Figures {
         }
         let server = result.server.as_ref();
         let server = server.filter(|_| result.ok).ok_or("nothing came")?;
-        let each =
-            |seconds: f64| (result.messages > 0).then(|| seconds * 1e6 / result.messages as f64);
+        let per_message =
+            |value: f64| (result.messages > 0).then(|| value / result.messages as f64);
+        let each = |seconds: f64| per_message(seconds * 1e6);
+        let switches = server.voluntary_switches + server.involuntary_switches;
         // Whole ticks say how the exact time divides, and nothing finer.
         let ticks = server.cpu_user_seconds + server.cpu_system_seconds;
         let part = |part: f64| if ticks > 0.0 { server.cpu_seconds * part / ticks } else { 0.0 };
@@ -355,6 +371,8 @@ impl Figures {
             system_us: each(part(server.cpu_system_seconds)),
             ksoftirqd_us: each(server.ksoftirqd_seconds),
             softirq_us: each(server.softirq_seconds),
+            server_wait_share: server.wait_share,
+            switches: per_message(switches as f64),
             memory_bytes: server.rss_per_connection_bytes,
             server_cores: server.cores,
             p50_us: at("p50"),
@@ -399,6 +417,8 @@ pub(super) mod tests {
             system_us: Some(cpu_us * 0.75),
             ksoftirqd_us: Some(0.0),
             softirq_us: Some(0.0),
+            server_wait_share: 0.25,
+            switches: Some(0.5),
             memory_bytes: Some(100.0),
             server_cores: 0.5,
             p50_us: Some(10.0),

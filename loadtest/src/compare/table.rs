@@ -82,7 +82,8 @@ pub(super) fn notes(compared: &Compared) -> Vec<String> {
         notes.push(
             "CPU is the server's own, user and system, and that of the kernel's softirq threads on its \
              cores, a message. Softirq is the part of it that went into software interrupts, counted \
-             on those cores whoever ran at the time."
+             on those cores whoever ran at the time. Waited is the share of the time for which the \
+             server was ready to run and had no core, switches are context switches a message."
                 .to_owned(),
         );
     }
@@ -118,7 +119,7 @@ fn block(workload: &WorkloadResult) -> String {
     let mut text = format!("{name} ({seconds:.1} s a run)\n");
     writeln!(
         text,
-        "{:width$}  {unit:>8} {:>16}  {:>5} {:>16}  {:>6} {:>6} {:>7}  {:>11} {:>8} {:>8}",
+        "{:width$}  {unit:>8} {:>16}  {:>5} {:>16}  {:>6} {:>6} {:>7} {:>6} {:>8}  {:>11} {:>8} {:>8}",
         "server",
         "(least..most)",
         "ratio",
@@ -126,6 +127,8 @@ fn block(workload: &WorkloadResult) -> String {
         "user",
         "system",
         "softirq",
+        "waited",
+        "switches",
         "messages/s",
         "p50",
         "p99"
@@ -149,7 +152,7 @@ fn cells(summary: &Summary, measure: Measure, rounds: usize) -> String {
     let one = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), significant);
     let measured = measure.spread(summary);
     format!(
-        "{:>8} {:>16}  {:>5} {:>16}  {:>6} {:>6} {:>7}  {:>11} {:>8} {:>8}{}",
+        "{:>8} {:>16}  {:>5} {:>16}  {:>6} {:>6} {:>7} {:>6} {:>8}  {:>11} {:>8} {:>8}{}",
         median(measured, measure.show()),
         interval(measured, measure.show()),
         median(summary.ratio, ratio),
@@ -157,6 +160,8 @@ fn cells(summary: &Summary, measure: Measure, rounds: usize) -> String {
         one(summary.user_us),
         one(summary.system_us),
         one(summary.softirq_us),
+        waited(summary),
+        one(summary.switches),
         rounded(summary.messages_per_second.median),
         median(summary.p50_us, microseconds),
         median(summary.p99_us, microseconds),
@@ -190,6 +195,11 @@ impl Measure {
 
 pub(super) fn interval(spread: Option<Spread>, show: fn(f64) -> String) -> String {
     spread.map_or_else(String::new, |it| format!("({}..{})", show(it.min), show(it.max)))
+}
+
+/// The share of the time for which the server waited for its core.
+pub(super) fn waited(summary: &Summary) -> String {
+    format!("{:.1} %", summary.server_wait_share * 100.0)
 }
 
 pub(super) fn ratio(ratio: f64) -> String {

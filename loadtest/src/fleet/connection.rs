@@ -144,6 +144,7 @@ impl<S: Scenario> Fleet<'_, S> {
     #[inline]
     fn received(&mut self, client: usize, read: usize) -> Result<(), Loss> {
         let now = clock::now();
+        self.tally.measure.took_in(read);
         let Some(member) = &mut self.members[client] else { return Ok(()) };
         let mut input = &mut self.input[..read];
         self.output.clear();
@@ -153,7 +154,12 @@ impl<S: Scenario> Fleet<'_, S> {
             };
             member.phase = Phase::Open(match accepted.deflate {
                 None => Connection::new(Role::Client),
-                Some(_) => Connection::with_deflate(Role::Client),
+                Some(agreed) => {
+                    self.counts.deflated += 1;
+                    member.compresses = self.orders.compresses;
+                    self.compressor.narrow(agreed.client_max_window_bits);
+                    Connection::with_deflate(Role::Client)
+                }
             });
             self.pending -= 1;
             self.open += 1;
@@ -161,6 +167,7 @@ impl<S: Scenario> Fleet<'_, S> {
             self.scenario.opened(client, now, &mut self.tally);
         }
         let Phase::Open(connection) = &mut member.phase else { return Ok(()) };
+        let compresses = member.compresses;
         let mut end = None;
         loop {
             let masks = &mut self.masks;
@@ -172,7 +179,9 @@ impl<S: Scenario> Fleet<'_, S> {
                 None => break,
                 Some(Event::Message(message)) => {
                     let received = Received { kind: message.kind, payload: message.payload };
-                    let mut outbox = Outbox { bytes: &mut self.output, masks: &mut self.masks };
+                    let compressor = compresses.then_some(&mut self.compressor);
+                    let mut outbox =
+                        Outbox { bytes: &mut self.output, masks: &mut self.masks, compressor };
                     self.scenario.received(client, received, now, &mut outbox, &mut self.tally);
                 }
                 Some(Event::Ping(_) | Event::Pong(_)) => {}
@@ -210,7 +219,8 @@ impl<S: Scenario> Fleet<'_, S> {
             return Ok(());
         }
         self.output.clear();
-        let mut outbox = Outbox { bytes: &mut self.output, masks: &mut self.masks };
+        let compressor = member.compresses.then_some(&mut self.compressor);
+        let mut outbox = Outbox { bytes: &mut self.output, masks: &mut self.masks, compressor };
         self.scenario.compose(client, now, &mut outbox, &mut self.tally);
         self.send(client)
     }

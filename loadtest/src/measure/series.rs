@@ -73,6 +73,10 @@ impl Series {
         self.present.stage = stage;
     }
 
+    pub(crate) const fn began(&self) -> Nanoseconds {
+        self.began
+    }
+
     pub(crate) const fn has_begun(&self) -> bool {
         self.began > 0
     }
@@ -98,6 +102,10 @@ impl Series {
         self.present.open = open;
         self.present.duration = (now - self.began).saturating_sub(self.present.at);
         self.latency.add(latency).expect("all histograms have the same bounds");
+    }
+
+    /// Ends the present point if it is as long as points are to be.
+    pub(crate) fn cut_if_long(&mut self) {
         if self.present.duration >= self.length {
             self.cut();
         }
@@ -106,7 +114,7 @@ impl Series {
     /// Ends the present point: the next belongs to another stage.
     pub(crate) fn cut(&mut self) {
         let end = self.present.at + self.present.duration;
-        if self.present.duration >= POINT_MIN || self.present.messages > 0 {
+        if self.present.duration >= POINT_MIN || self.has_figures() {
             let mut point = std::mem::take(&mut self.present);
             point.summarize(&self.latency);
             self.points.push(point);
@@ -115,9 +123,18 @@ impl Series {
         self.present = Point { at: end, stage: self.stage, ..Point::default() };
     }
 
+    #[cfg(test)]
+    pub(crate) const fn count(&self) -> usize {
+        self.points.len()
+    }
+
+    fn has_figures(&self) -> bool {
+        self.present.messages > 0 || !self.latency.is_empty()
+    }
+
     pub(crate) fn finish(mut self) -> Vec<Point> {
-        // What came after the end came late; its time is not the run's.
-        if self.present.messages > 0 {
+        // What came after the end, or never, is one point more; its time is not the run's.
+        if self.has_figures() {
             self.cut();
         }
         self.points

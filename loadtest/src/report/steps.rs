@@ -1,37 +1,88 @@
-//! A search for a capacity in words: a line for each run, and one for what was found.
+//! A search for a capacity in words: how it goes, a line for each run, and what was found.
 
 use super::Report;
 use super::words::{microseconds, rounded};
-use crate::capacity::{Capacity, Search, Vary, why_not};
+use crate::capacity::{Search, SearchStep, Searched, Vary, Verdict};
+use crate::threshold::Threshold;
+
+/// What is searched, and how, before the first run.
+#[must_use]
+pub fn searching(search: &Search, conditions: &[Threshold]) -> String {
+    let (from, to) = (rounded(search.from), rounded(search.to));
+    let bounds: Vec<String> = conditions.iter().map(ToString::to_string).collect();
+    let bounds = match bounds.is_empty() {
+        true => String::new(),
+        false => format!(", and not {}", bounds.join(", ")),
+    };
+    format!(
+        "the most {} with no error, nothing unsent{bounds}: from {from} on doubled until it breaks, at \
+         most {to}, then halved to {:.0} %; every run begins afresh",
+        unit(search.vary),
+        search.precision * 100.0
+    )
+}
 
 /// A run of a search in a line.
 #[must_use]
-pub fn step(value: f64, report: &Report) -> String {
-    let result = &report.result;
-    let p99 = result.latency.as_ref().map_or_else(|| "-".to_owned(), |it| microseconds(it.p99_us));
-    let rate = result.messages_per_second.map_or_else(|| "-".to_owned(), rounded);
-    let verdict = why_not(report).map_or_else(|| "held".to_owned(), |why| format!("broke: {why}"));
-    let limit = if result.saturated.is_empty() { "" } else { " (the generator was the limit)" };
-    format!("{:>10}: {rate} messages/s, p99 {p99}: {verdict}{limit}", rounded(value))
+pub fn step(step: &SearchStep) -> String {
+    let p99 = step.p99_us.map_or_else(|| "-".to_owned(), microseconds);
+    let rate = step.messages_per_second.map_or_else(|| "-".to_owned(), rounded);
+    let verdict = match &step.verdict {
+        Verdict::Held => "held".to_owned(),
+        Verdict::Broke(why) => format!("broke: {why}"),
+        Verdict::GeneratorLimit(why) => {
+            format!("says nothing, the generator was the limit: {why}")
+        }
+    };
+    format!("{:>10}: {rate} messages/s, p99 {p99}: {verdict}", rounded(step.load))
 }
 
 /// What a search found, in a sentence.
 #[must_use]
-pub fn capacity(search: &Search, found: &Capacity) -> String {
-    let unit = match search.vary {
+pub fn capacity(search: &Search, searched: &Searched) -> String {
+    let unit = unit(search.vary);
+    let Some(held) = searched.held.map(rounded) else {
+        return match searched.ceiling.as_ref().map(|step| &step.verdict) {
+            Some(Verdict::Broke(why)) => format!("no load held: {why}"),
+            Some(Verdict::GeneratorLimit(why)) => {
+                format!("nothing was found, because the generator itself was the limit: {why}")
+            }
+            _ => "nothing was found before the search was ended".to_owned(),
+        };
+    };
+    match &searched.ceiling {
+        None => format!("at least {held} {unit}: no larger load was tried"),
+        Some(SearchStep { load, verdict, .. }) => {
+            let load = rounded(*load);
+            match verdict {
+                Verdict::GeneratorLimit(why) => format!(
+                    "at least {held} {unit}, and perhaps more: at {load} the generator itself was the \
+                     limit: {why}"
+                ),
+                Verdict::Broke(why) => format!("{held} {unit}; at {load} it broke: {why}"),
+                Verdict::Held => format!("{held} {unit}"),
+            }
+        }
+    }
+}
+
+/// What to do where the generator was the limit; nothing if it was not.
+#[must_use]
+pub fn capacity_advice(searched: &Searched, report: Option<&Report>) -> Option<&'static str> {
+    let is_closed = report.is_some_and(|report| report.config.model == "closed");
+    let advice = match searched.vary {
+        Some(Vary::Connections) if is_closed => {
+            "a closed loop drives either side to its limit: give --rate, which stays, and search the \
+             connections that hold it"
+        }
+        _ => "give the generator a core of its own, or --processes on several",
+    };
+    searched.generator_was_limit().then_some(advice)
+}
+
+const fn unit(vary: Vary) -> &'static str {
+    match vary {
         Vary::Rate => "a second",
         Vary::Connections => "connections",
-    };
-    let Some((best, _)) = &found.best else {
-        let why = found.broken.as_ref().map_or("the generator was the limit", |(_, why)| why);
-        return format!("no load held: {why}");
-    };
-    let best = rounded(*best);
-    match &found.broken {
-        _ if found.generator_was_limit => {
-            format!("at least {best} {unit}: beyond it the generator itself was the limit")
-        }
-        Some((broken, why)) => format!("{best} {unit}; at {} it broke: {why}", rounded(*broken)),
-        None => format!("at least {best} {unit}: no larger load was tried"),
     }
 }

@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 use super::words::{grouped, microseconds, rounded, significant};
 use super::{Client, Config, Latency, Report, Results, SendCounts, Treated};
 use crate::abuse::Ending;
+use crate::health::WAIT_SHARE_MAX;
+use crate::load::Deflate;
 use crate::server::ServerUse;
 
 /// The report as a table of plain text: some ten lines, one for each stage if there are several, and
@@ -15,6 +17,9 @@ pub fn table(report: &Report) -> String {
     let mut rows = Rows::default();
     rows.row(&report.scenario, &format!("{}, {}", config.urls.join(" "), clients(config)));
     rows.row("connections", &connections(result));
+    if config.deflate != Deflate::Off {
+        rows.row("deflate", &deflated(config, result));
+    }
     let early = if result.interrupted { " (interrupted)" } else { "" };
     rows.row("duration", &format!("{:.2} s{early}", result.duration_seconds));
     rows.row("messages", &grouped(result.messages));
@@ -58,6 +63,18 @@ pub(super) fn notes(report: &Report) -> Vec<String> {
             "{} messages were due and never left: the server did not keep up, and latencies count \
              them up to the end of the run",
             grouped(sends.unsent)
+        ));
+    }
+    let offered = report.config.deflate != Deflate::Off && result.connections_opened > 0;
+    if offered && result.connections_deflated == 0 {
+        notes.push("the server declined permessage-deflate: everything went plain".to_owned());
+    }
+    let server = result.server.as_ref().filter(|server| server.wait_share > WAIT_SHARE_MAX);
+    if let Some(server) = server {
+        notes.push(format!(
+            "the server waited for a core {:.0} % of the time because other work had it: its latency \
+             is not its own",
+            server.wait_share * 100.0
         ));
     }
     let silent = result.messages == 0 && result.errors_total == 0 && !result.ok;
@@ -119,6 +136,15 @@ impl Rows {
         self.row(
             "",
             &format!(
+                "waited for a core {} % of the time; context switches: {} voluntary, {} involuntary",
+                significant(server.wait_share * 100.0),
+                grouped(server.voluntary_switches),
+                grouped(server.involuntary_switches)
+            ),
+        );
+        self.row(
+            "",
+            &format!(
                 "software interrupts on CPU {cpus}: {:.2} s, ksoftirqd {:.3} s",
                 server.softirq_seconds, server.ksoftirqd_seconds
             ),
@@ -134,14 +160,6 @@ impl Rows {
                 server.rss_before_bytes as f64 / 1e6,
                 server.rss_open_bytes as f64 / 1e6,
                 server.rss_end_bytes as f64 / 1e6
-            ),
-        );
-        self.row(
-            "",
-            &format!(
-                "context switches: {} voluntary, {} involuntary",
-                grouped(server.voluntary_switches),
-                grouped(server.involuntary_switches)
             ),
         );
     }
@@ -218,6 +236,21 @@ fn connections(result: &Results) -> String {
         grouped(result.connections_failed as u64),
         grouped(result.connections_lost as u64)
     )
+}
+
+fn deflated(config: &Config, result: &Results) -> String {
+    let sent = if config.deflate == Deflate::Both { "compressed" } else { "plain" };
+    let mut text = format!(
+        "agreed on by {} of {} connections, sent {sent}",
+        grouped(result.connections_deflated as u64),
+        grouped(result.connections_opened as u64)
+    );
+    if result.payload_bytes > 0 {
+        let share = result.wire_bytes as f64 / result.payload_bytes as f64 * 100.0;
+        write!(text, "; {share:.0} bytes came for 100 of payload")
+            .expect("writing to a String cannot fail");
+    }
+    text
 }
 
 fn clients(config: &Config) -> String {

@@ -48,10 +48,11 @@ fn sources(all: &[IpAddr], number: usize, processes: usize) -> Vec<IpAddr> {
 impl Outcome {
     /// Both results as one of a load that ran beside the other.
     pub(super) fn beside(mut self, other: Self) -> Self {
-        let Connections { opened, failed, lost } = other.connections;
+        let Connections { opened, failed, lost, deflated } = other.connections;
         self.connections.opened += opened;
         self.connections.failed += failed;
         self.connections.lost += lost;
+        self.connections.deflated += deflated;
         self.connecting = self.connecting.max(other.connecting);
         self.measured = self.measured.beside(other.measured);
         self.faults.add(&other.faults);
@@ -135,7 +136,7 @@ mod tests {
     fn percentiles_of_two_are_those_of_all_messages() {
         let measured = |latencies: std::ops::Range<u64>| {
             let mut measure = Measure::new(&[Stage::new(Duration::from_secs(1))]);
-            measure.begin(0, 1);
+            measure.begin(0);
             latencies.for_each(|latency| measure.record_due(latency * 1_000, latency, 3));
             measure.end(1);
             measure.finish()
@@ -151,7 +152,7 @@ mod tests {
     #[test]
     fn an_outcome_survives_its_way_between_processes() {
         let mut measure = Measure::new(&[Stage::new(Duration::from_secs(1))]);
-        measure.begin(0, 1);
+        measure.begin(0);
         measure.record(5_000, 20);
         measure.end(1);
         let json = serde_json::to_string(&measure.finish()).unwrap();

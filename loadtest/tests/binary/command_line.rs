@@ -11,19 +11,21 @@ use crate::server::answering;
 
 #[test]
 fn what_cannot_be_done_is_explained_with_exit_code_2() {
-    let cases: [(&str, &str); 16] = [
+    let cases: [(&str, &str); 18] = [
         ("echo", "<URL>"),
         ("echo wss://127.0.0.1/", "wss:// is not supported"),
         ("echo http://127.0.0.1/", "ws://host[:port][/path]"),
         ("echo ws://nowhere.invalid/", "has no address"),
         ("echo ws://127.0.0.1/ --duration 10", "unit"),
-        ("echo ws://127.0.0.1/ --connections 0", "1..="),
-        ("echo ws://127.0.0.1/ --rate 0", "a rate is more than 0"),
+        ("echo ws://127.0.0.1/ --connections 0", "a number from 1 to"),
+        ("echo ws://127.0.0.1/ --rate 0", "rate: more than 0"),
         ("echo ws://127.0.0.1/ --size 9..3", "9 is more than 3"),
         ("fanout ws://127.0.0.1/ --size 20", "--size"),
         ("mixed ws://127.0.0.1/ --stalled 0.8 --slow 0.3", "less than 1 together"),
         ("echo ws://127.0.0.1/ --fail-if p99", "has the form"),
         ("echo ws://127.0.0.1/ --server-pid 4194304", "there is no process"),
+        ("echo ws://127.0.0.1/ --compress", "--deflate"),
+        ("capacity ws://127.0.0.1/ --from 0", "from, to: more than 0"),
         ("run /nowhere/scenario.toml", "/nowhere/scenario.toml"),
         ("report /nowhere/report.json", "/nowhere/report.json"),
         ("fanout ws://127.0.0.1/ --json /nowhere/report.json", "/nowhere/report.json"),

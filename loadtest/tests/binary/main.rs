@@ -7,6 +7,7 @@
 
 mod command_line;
 mod connection;
+mod deflate;
 mod echo;
 mod fanout;
 mod open_model;

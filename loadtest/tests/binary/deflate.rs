@@ -1,0 +1,107 @@
+//! Compressed messages (RFC 7692) in both directions, with the engine as server: the one here that
+//! compresses. What it is given plain, and what it declines, is told.
+
+use std::net::SocketAddr;
+
+use tickwire::{Answer, Config, Context, Deflate, Handler, Kind, Message, Request, Server, Topic};
+
+use crate::run::load;
+use crate::server::answering;
+
+/// Echoes; and publishes on `start` what the fan-out scenario wants.
+struct Both {
+    topic: Topic,
+}
+
+impl Handler for Both {
+    type State = ();
+
+    fn request(&mut self, _request: &Request<'_>, _peer: SocketAddr) -> Answer<()> {
+        Answer::upgrade(())
+    }
+
+    fn open(&mut self, connection: &mut Context<'_, ()>) {
+        connection.subscribe(&self.topic);
+    }
+
+    fn message(&mut self, connection: &mut Context<'_, ()>, message: Message<'_>) {
+        if message.kind == Kind::Binary {
+            return connection.send(message.kind, message.payload);
+        }
+        for number in 0..PUBLISHED {
+            let mut payload = tickwire_load::clock::now().to_le_bytes().to_vec();
+            payload.extend_from_slice(&number.to_le_bytes());
+            payload.resize(1_000, b'.');
+            connection.publish(&self.topic, Kind::Binary, &payload).unwrap();
+        }
+    }
+}
+
+/// Messages of a fan-out.
+const PUBLISHED: u64 = 40;
+
+/// The engine on a free port, until it is dropped.
+fn engine(deflate: &str) -> (Server, SocketAddr) {
+    let mut config = Config::new("127.0.0.1:0".parse().unwrap());
+    config.shards = 1;
+    config.deflate = Deflate::parse(deflate).unwrap();
+    let bound = Server::bind(&config).unwrap();
+    let topic = bound.publisher().topic("everything");
+    let server = bound.start(move |_| Both { topic: topic.clone() }).unwrap();
+    let address = server.local_addr();
+    (server, address)
+}
+
+#[test]
+fn echoes_are_checked_whether_they_come_and_go_compressed_or_not() {
+    for deflate in ["shared", "dedicated"] {
+        let (_server, address) = engine(deflate);
+        for arguments in [
+            "--deflate",
+            "--deflate --compress",
+            "--deflate --compress --depth 8 --processes 2",
+            "--deflate --compress --rate 500",
+        ] {
+            let size = "--size 0:1,1:1,20:1,1000:20,70000:1 -c 6 --duration 300ms";
+            let run = load("echo", address, &format!("{size} {arguments}"));
+            run.assert_flawless(arguments);
+            assert_eq!(run.result("connections_deflated"), 6, "{arguments}: {}", run.table);
+            let (wire, payload) = (run.result("wire_bytes"), run.result("payload_bytes"));
+            assert!(wire < payload / 2, "{arguments}: {wire} of {payload}: {}", run.table);
+            assert!(run.table.contains("agreed on by 6 of 6"), "{}", run.table);
+        }
+    }
+}
+
+#[test]
+fn compressed_publications_are_checked_like_others() {
+    let (_server, address) = engine("shared");
+    let run = load("fanout", address, "-c 5 --duration 300ms --deflate");
+    run.assert_flawless("fan-out");
+    assert_eq!(run.result("messages"), 5 * PUBLISHED);
+    assert_eq!(run.result("connections_deflated"), 5);
+    assert!(run.result("wire_bytes") < run.result("payload_bytes") / 4, "{}", run.table);
+}
+
+#[test]
+fn a_server_that_declines_is_told_and_gets_plain_messages() {
+    let address = answering(|socket, _, message| socket.send(message));
+    let run = load("echo", address, "-c 2 --duration 100ms --deflate --compress --size 500");
+    run.assert_flawless("declined");
+    assert_eq!(run.result("connections_deflated"), 0);
+    assert!(run.table.contains("declined permessage-deflate"), "{}", run.table);
+    assert!(run.result("wire_bytes") > run.result("payload_bytes"), "{}", run.table);
+}
+
+#[test]
+fn a_bomb_is_judged_by_what_a_server_that_inflates_does() {
+    let (_server, address) = engine("shared");
+    let run = load("abuse", address, "--attacks bomb --attackers 2 --duration 700ms");
+    run.assert_flawless("polite");
+    let endings = &run.report["attacks"][0]["endings"];
+    assert_eq!((&endings[0]["what"], &endings[0]["count"]), (&"closed 1009".into(), &2.into()));
+    assert_eq!(endings.as_array().unwrap().len(), 1, "{endings}");
+    let (_plain, address) = engine("off");
+    let run = load("abuse", address, "--attacks bomb --attackers 2 --duration 700ms");
+    assert_eq!(run.report["attacks"][0]["endings"][0]["what"], "declined deflate");
+}
