@@ -15,7 +15,9 @@ use crate::deflate::{Coding, Deflaters};
 /// that needs the compressed one makes it, for all that agreed on the same window.
 #[derive(Clone)]
 pub struct Frame {
-    plain: Arc<[u8]>,
+    /// May be longer than the frame.
+    bytes: Arc<[u8]>,
+    len: usize,
     /// Absent where nobody can need it: the server does not compress, or not so short a message.
     deflated: Option<Arc<Deflated>>,
 }
@@ -25,7 +27,24 @@ type Deflated = [OnceLock<Box<[u8]>>; Coding::COMPRESSED];
 
 impl Frame {
     pub(crate) fn new(encoded: &[u8], may_deflate: bool) -> Self {
-        Self { plain: Arc::from(encoded), deflated: may_deflate.then(Arc::default) }
+        Self::of(Arc::from(encoded), encoded.len(), may_deflate)
+    }
+
+    /// A frame of the first `len` bytes.
+    pub(crate) fn of(bytes: Arc<[u8]>, len: usize, may_deflate: bool) -> Self {
+        Self { bytes, len, deflated: may_deflate.then(Arc::default) }
+    }
+
+    /// Makes it the frame of other bytes, in the same memory; `false`: that cannot be, because others
+    /// hold it, it is too short, or there are compressed forms of it.
+    pub(crate) fn rewrite(&mut self, encoded: &[u8], may_deflate: bool) -> bool {
+        if may_deflate || self.deflated.is_some() || self.bytes.len() < encoded.len() {
+            return false;
+        }
+        let Some(bytes) = Arc::get_mut(&mut self.bytes) else { return false };
+        bytes[..encoded.len()].copy_from_slice(encoded);
+        self.len = encoded.len();
+        true
     }
 
     /// The whole message in the form that `coding` says.
@@ -41,18 +60,18 @@ impl Frame {
         let (kind, payload) = self.message();
         let mut out = Vec::new();
         deflaters.message(coding, kind, None, payload, &mut out);
-        if out.len() < self.plain.len() { out.into_boxed_slice() } else { Box::default() }
+        if out.len() < self.len { out.into_boxed_slice() } else { Box::default() }
     }
 
     /// The message that it is: a frame of ours is one message, whole and not masked.
     pub(crate) fn message(&self) -> (Kind, &[u8]) {
-        let kind = if self.plain[0] & 0x0f == 1 { Kind::Text } else { Kind::Binary };
-        let header_len = match self.plain[1] {
+        let kind = if self[0] & 0x0f == 1 { Kind::Text } else { Kind::Binary };
+        let header_len = match self[1] {
             126 => 4,
             127 => 10,
             _ => 2,
         };
-        (kind, &self.plain[header_len..])
+        (kind, &self[header_len..])
     }
 }
 
@@ -60,13 +79,13 @@ impl Deref for Frame {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.plain
+        &self.bytes[..self.len]
     }
 }
 
 impl PartialEq for Frame {
     fn eq(&self, other: &Self) -> bool {
-        self.plain == other.plain
+        **self == **other
     }
 }
 
@@ -74,7 +93,7 @@ impl Eq for Frame {}
 
 impl fmt::Debug for Frame {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "Frame({} bytes)", self.plain.len())
+        write!(formatter, "Frame({} bytes)", self.len)
     }
 }
 
@@ -83,6 +102,20 @@ mod tests {
     use tickwire_protocol::encode;
 
     use super::*;
+
+    #[test]
+    fn only_a_frame_that_nobody_else_holds_is_written_over() {
+        let mut frame = Frame::new(b"\x81\x03one", false);
+        let held = frame.clone();
+        assert!(!frame.rewrite(b"\x81\x03two", false), "somebody holds it");
+        drop(held);
+        assert!(!frame.rewrite(b"\x81\x05three", false), "it is too short");
+        assert!(!frame.rewrite(b"\x81\x03two", true), "it is to be compressed");
+        assert!(frame.rewrite(b"\x81\x02no", false));
+        assert_eq!(&*frame, b"\x81\x02no");
+        assert!(frame.rewrite(b"\x81\x03two", false), "it is as long as it was");
+        assert_eq!(frame, Frame::new(b"\x81\x03two", false));
+    }
 
     #[test]
     fn the_message_in_it_is_what_was_encoded() {

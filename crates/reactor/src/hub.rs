@@ -20,6 +20,7 @@ use crate::config::{Balance, Config};
 use crate::deflate::Deflate;
 use crate::error::{Full, NotDelivered};
 use crate::frame::Frame;
+use crate::frames::Frames;
 use crate::handler::ConnectionId;
 use crate::io::Key;
 use crate::loads::Loads;
@@ -262,6 +263,8 @@ pub(crate) struct Hub {
     pub(crate) mailboxes: Box<[Mailbox]>,
     pub(crate) admission: Admission,
     pub(crate) progress: Progress,
+    /// What publications are made of.
+    frames: Frames,
     /// What the server offers of compression.
     pub(crate) deflate: Option<Deflate>,
     /// How fast connections are accepted, if that is limited.
@@ -284,6 +287,7 @@ impl Hub {
             topics: RwLock::default(),
             admission: Admission::new(&config.limits, config.origins.clone()),
             progress: Progress::default(),
+            frames: Frames::default(),
             deflate: config.deflate,
             pace: config.limits.accepts_per_second_max.map(Pace::new),
             loads: shares_out.then(|| Loads::new(mailboxes.len())),
@@ -292,9 +296,11 @@ impl Hub {
     }
 
     fn frame(&self, encoded: &[u8]) -> Frame {
-        let may_deflate =
-            self.deflate.is_some_and(|deflate| encoded.len() > deflate.threshold_bytes);
-        Frame::new(encoded, may_deflate)
+        Frame::new(encoded, self.may_deflate(encoded))
+    }
+
+    fn may_deflate(&self, encoded: &[u8]) -> bool {
+        self.deflate.is_some_and(|deflate| encoded.len() > deflate.threshold_bytes)
     }
 
     pub(crate) fn topic(&self, name: &str) -> Topic {
@@ -368,7 +374,7 @@ impl Hub {
         if let [first @ .., last] = &*state.interested {
             state.encoded.clear();
             encode::message(kind, &state.payload, &mut state.encoded);
-            let frame = self.frame(&state.encoded);
+            let frame = self.frames.frame(&state.encoded, self.may_deflate(&state.encoded));
             let mail = |shard: usize, frame| {
                 let exclude = exclude.filter(|it| it.0 == shard).map(|it| it.1);
                 Mail::Publish { topic: topic.key(), seq, frame, exclude }
@@ -446,7 +452,12 @@ impl State {
         if !self.retained_payload.is_empty() {
             self.encoded.clear();
             encode::message(kind, &self.retained_payload, &mut self.encoded);
-            self.retained = Some(hub.frame(&self.encoded));
+            let may_deflate = hub.may_deflate(&self.encoded);
+            let retained = self.retained.as_mut();
+            // The one before is usually nobody's any more.
+            if !retained.is_some_and(|frame| frame.rewrite(&self.encoded, may_deflate)) {
+                self.retained = Some(Frame::new(&self.encoded, may_deflate));
+            }
         }
     }
 }

@@ -24,6 +24,7 @@ mod destination;
 mod error;
 mod fanouts;
 mod frame;
+mod frames;
 mod handler;
 mod hub;
 pub mod io;
