@@ -82,8 +82,8 @@ pub enum BackendChoice {
     Auto,
     /// epoll.
     Epoll,
-    /// io_uring. This version has no such back end: asking for it is an error when the server starts,
-    /// never a silent change to another.
+    /// io_uring, of Linux 6.0 and later. Where it cannot run, asking for it is an error when the server
+    /// is bound, which says why and what helps; never a silent change to another.
     IoUring,
 }
 

@@ -11,8 +11,11 @@
 //! A connection is named by slot and generation, so a late event can never reach its slot's next
 //! owner.
 
+pub(crate) mod choice;
 pub(crate) mod epoll;
 pub mod sim;
+#[expect(unsafe_code, reason = "the kernel is told addresses; see its files")]
+pub(crate) mod uring;
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};

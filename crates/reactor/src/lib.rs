@@ -10,6 +10,7 @@
 //! each connection that has something to get, once. This crate is the only one that touches the
 //! operating system, and only its back ends do.
 
+// Allowed in two modules: `io::uring` and `sys`.
 #![deny(unsafe_code)]
 
 mod admission;

@@ -11,11 +11,11 @@ use std::time::Duration;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use tracing::{debug, info, warn};
 
-use crate::config::{BackendChoice, Balance, Config, Steering};
+use crate::config::{Balance, Config, Steering};
 use crate::error::{ShardFailed, StartError};
 use crate::handler::Handler;
 use crate::hub::{Hub, Publisher};
-use crate::io::epoll::Epoll;
+use crate::io::choice::{Chosen, Prepared};
 use crate::limits::Limits;
 use crate::listener;
 use crate::mailbox::{Mail, Mailbox};
@@ -32,7 +32,9 @@ pub struct Bound {
     address: Option<SocketAddr>,
     /// None: as before. The back ends have descriptors of their own.
     listeners: Vec<TcpListener>,
-    backends: Vec<Epoll>,
+    backends: Vec<Prepared>,
+    /// The name of the back end.
+    backend: &'static str,
     hub: Arc<Hub>,
     pin: bool,
     limits: Limits,
@@ -54,6 +56,8 @@ pub struct ShardStart {
 pub struct Server {
     /// None: it listens nowhere, and is a client's.
     address: Option<SocketAddr>,
+    /// The name of the back end.
+    backend: &'static str,
     hub: Arc<Hub>,
     shared: Vec<Arc<Shared>>,
     threads: Vec<JoinHandle<Result<(), ShardFailed>>>,
@@ -65,6 +69,7 @@ impl fmt::Debug for Server {
             .debug_struct("Server")
             .field("address", &self.address)
             .field("shards", &self.threads.len())
+            .field("backend", &self.backend)
             .finish_non_exhaustive()
     }
 }
@@ -114,6 +119,13 @@ impl Server {
         self.address.expect("what listens nowhere is not given out")
     }
 
+    /// The back end that runs, by its name among the [choices](crate::BackendChoice): `epoll` or
+    /// `io_uring`.
+    #[must_use]
+    pub const fn backend(&self) -> &'static str {
+        self.backend
+    }
+
     /// A handle that publishes from any thread.
     #[must_use]
     pub fn publisher(&self) -> Publisher {
@@ -129,7 +141,8 @@ impl Server {
     /// A handle for other threads: to read the counters, and to shut down.
     #[must_use]
     pub fn handle(&self) -> Handle {
-        Handle { hub: Arc::clone(&self.hub), shared: self.shared.clone() }
+        let (backend, hub) = (self.backend, Arc::clone(&self.hub));
+        Handle { backend, hub, shared: self.shared.clone() }
     }
 
     /// Waits until the server has ended: after a shutdown, or because a shard failed.
@@ -171,6 +184,7 @@ impl Drop for Server {
 /// A running server as other threads hold it.
 #[derive(Clone)]
 pub struct Handle {
+    backend: &'static str,
     hub: Arc<Hub>,
     shared: Vec<Arc<Shared>>,
 }
@@ -182,6 +196,12 @@ impl fmt::Debug for Handle {
 }
 
 impl Handle {
+    /// The back end that runs; as [`Server::backend`].
+    #[must_use]
+    pub const fn backend(&self) -> &'static str {
+        self.backend
+    }
+
     /// The counters as of each shard's last turn.
     #[must_use]
     pub fn metrics(&self) -> Metrics {
@@ -254,10 +274,7 @@ impl Bound {
         address: Option<SocketAddr>,
         listeners: Vec<TcpListener>,
     ) -> Result<Self, StartError> {
-        if config.backend == BackendChoice::IoUring {
-            let reason = "this version has none; use epoll or auto".to_owned();
-            return Err(StartError::Backend { name: "io_uring", reason });
-        }
+        let chosen = Chosen::new(config.backend)?;
         let shards = match (listeners.len(), config.shards) {
             // A client has one unless it is told how many.
             (0, 0) => 1,
@@ -265,19 +282,28 @@ impl Bound {
             (shards, _) => shards,
         };
         let shares_out = config.balance == Balance::LeastLoaded && shards > 1;
+        let backend = chosen.name();
         let failed =
-            |error: io::Error| StartError::Backend { name: "epoll", reason: error.to_string() };
+            |error: io::Error| StartError::Backend { name: backend, reason: error.to_string() };
         let mut backends = Vec::new();
         let mut mailboxes = Vec::new();
         for shard in 0..shards {
             let listener = listeners.get(shard).map(TcpListener::try_clone);
             let listener = listener.transpose().map_err(failed)?;
-            let (backend, waker) = Epoll::new(listener, shares_out).map_err(failed)?;
-            backends.push(backend);
-            mailboxes.push(Mailbox::new(config.limits.mailbox_letters_max, Box::new(waker)));
+            let (prepared, waker) = chosen.prepare(listener, shares_out, &config.limits)?;
+            backends.push(prepared);
+            mailboxes.push(Mailbox::new(config.limits.mailbox_letters_max, waker));
         }
         let hub = Arc::new(Hub::new(mailboxes.into(), config));
-        Ok(Self { address, listeners, backends, hub, pin: config.pin, limits: config.limits })
+        Ok(Self {
+            address,
+            listeners,
+            backends,
+            backend,
+            hub,
+            pin: config.pin,
+            limits: config.limits,
+        })
     }
 
     /// The listening sockets, one for each shard, as descriptors of their own: to be handed to the
@@ -321,6 +347,7 @@ impl Bound {
         let count = self.backends.len();
         let mut server = Server {
             address: self.address,
+            backend: self.backend,
             hub: self.hub,
             shared: Vec::new(),
             threads: Vec::new(),
@@ -337,7 +364,15 @@ impl Bound {
                 }
                 let number = u16::try_from(index).expect("at most 1,024 shards");
                 let handler = handler(start);
-                Shard::new(number, backend, handler, hub, self.limits, shared).run()
+                let limits = self.limits;
+                match backend {
+                    Prepared::Epoll(epoll) => {
+                        Shard::new(number, epoll, handler, hub, limits, shared).run()
+                    }
+                    Prepared::Uring(uring) => {
+                        Shard::new(number, uring.enable()?, handler, hub, limits, shared).run()
+                    }
+                }
             };
             let thread = thread::Builder::new().name(format!("tickwire-{index}"));
             let supervised = move || {
@@ -349,8 +384,8 @@ impl Bound {
             server.threads.push(thread);
         }
         match self.address {
-            Some(address) => info!(%address, shards = count, backend = "epoll", "serving"),
-            None => info!(shards = count, backend = "epoll", "listening nowhere"),
+            Some(address) => info!(%address, shards = count, backend = self.backend, "serving"),
+            None => info!(shards = count, backend = self.backend, "listening nowhere"),
         }
         Ok(server)
     }

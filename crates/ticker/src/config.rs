@@ -52,7 +52,7 @@ pub struct Serve {
     #[arg(long, value_name = "N", default_value_t = 0)]
     shards: usize,
 
-    /// How the event loops wait for the network: auto or epoll
+    /// How the event loops wait for the network: auto, epoll or io_uring
     #[arg(long, value_name = "NAME", default_value = "auto")]
     backend: BackendChoice,
 

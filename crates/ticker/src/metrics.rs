@@ -117,6 +117,9 @@ struct Engine(Arc<OnceLock<Handle>>);
 impl Collector for Engine {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let Some(engine) = self.0.get() else { return Ok(()) };
+        let help = "The back end that runs";
+        let mut family = encoder.encode_descriptor("backend", help, None, MetricType::Gauge)?;
+        family.encode_family(&[("name", engine.backend())])?.encode_gauge(&1_u64)?;
         let shards = engine.metrics().shards;
         let Some(first) = shards.first() else { return Ok(()) };
         for (place, (name, help, _)) in first.each().enumerate() {

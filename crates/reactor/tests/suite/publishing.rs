@@ -41,11 +41,11 @@ mod with_threads {
         ($($case:ident),+ $(,)?) => {
             $(#[test]
             fn $case() {
-                super::$case(Session::start(&Loopback, Setup::default().with_shards(3)));
+                super::on_each(super::$case, Setup::default().with_shards(3));
             })+
         };
     }
-    use super::{Loopback, Session, Setup};
+    use super::Setup;
 
     tests!(
         publications_of_many_threads_have_one_order_for_all,
@@ -57,9 +57,14 @@ mod with_threads {
     #[test]
     fn full_mailbox_makes_publishers_wait_and_loses_nothing() {
         let setup = Setup::with_limits(|limits| limits.mailbox_letters_max = 2).with_shards(2);
-        super::publications_of_many_threads_have_one_order_for_all(Session::start(
-            &Loopback, setup,
-        ));
+        super::on_each(super::publications_of_many_threads_have_one_order_for_all, setup);
+    }
+}
+
+/// Runs a case on each back end of real shards.
+fn on_each(case: impl Fn(Session<Sockets>), setup: Setup) {
+    for place in [Some(Loopback::EPOLL), Loopback::io_uring()].into_iter().flatten() {
+        case(Session::start(&place, setup));
     }
 }
 

@@ -77,8 +77,8 @@ fn echo_to_a_peer_that_does_not_read_pauses_and_loses_nothing(place: &impl Place
     }
     let counters = session.world.counters();
     let waits = (counters.received_messages * FRAME + 129) - counters.sent_bytes;
-    // Pausing takes effect when a turn ends; in one turn a socket may be read twice.
-    assert!(waits <= 100_000 + 2 * 64 * 1024 + FRAME, "{waits} bytes wait");
+    // Pausing takes effect when a turn ends; in one turn as much may come as all buffers hold.
+    assert!(waits <= 100_000 + 1024 * 1024 + FRAME, "{waits} bytes wait");
     for number in 0..pushed {
         assert_eq!(session.heard(peer), numbered(number, 1_000));
     }

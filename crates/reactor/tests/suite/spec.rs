@@ -5,7 +5,7 @@
 //! at every offset, and byte by byte; the server has taken the first piece before the next is sent.
 //! What must be seen never depends on the cut.
 //!
-//! On epoll every cut is played once. The simulation, which cuts everything once more at random, has
+//! On real sockets every cut is played once. The simulation, which cuts everything once more at random, has
 //! a share of the cuts for each of its seeds, so that all of them together play all cuts.
 //!
 //! What is expected is written here in full, from the RFCs, and compared in full: a further header

@@ -105,11 +105,31 @@ fn port_in_use_is_an_error_that_says_so() {
 }
 
 #[test]
-fn back_end_that_is_not_there_is_an_error_and_never_another() {
-    let mut config = Config::default();
-    config.backend = BackendChoice::IoUring;
-    let error = Server::bind(&config).expect_err("there is none in this version");
-    assert!(matches!(error, StartError::Backend { name: "io_uring", .. }), "{error}");
+fn back_end_that_is_asked_for_runs_or_is_an_error_that_says_why() {
+    for (choice, name) in [(BackendChoice::Epoll, "epoll"), (BackendChoice::IoUring, "io_uring")] {
+        let mut config = Config::default();
+        config.backend = choice;
+        match Server::bind(&config) {
+            Ok(bound) => {
+                let server = bound.start(application).expect("threads can be started");
+                assert_eq!(server.backend(), name);
+                let stream = TcpStream::connect(server.local_addr()).expect("it listens");
+                assert_eq!(status_line(stream), "HTTP/1.1 200 OK");
+            }
+            Err(StartError::Backend { name: told, reason }) => {
+                assert_eq!((told, name), ("io_uring", "io_uring"));
+                assert!(reason.contains("epoll"), "{reason}");
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[test]
+fn automatic_choice_is_one_that_runs() {
+    let server = Server::bind(&Config::default()).and_then(|bound| bound.start(application));
+    let server = server.expect("one of them runs everywhere");
+    assert!(["epoll", "io_uring"].contains(&server.backend()), "{}", server.backend());
 }
 
 #[test]

@@ -158,7 +158,15 @@ macro_rules! in_each_world {
         mod on_epoll {
             $(#[test]
             fn $case() {
-                super::$case(&crate::world::Loopback);
+                super::$case(&crate::world::Loopback::EPOLL);
+            })+
+        }
+        mod on_io_uring {
+            $(#[test]
+            fn $case() {
+                if let Some(place) = crate::world::Loopback::io_uring() {
+                    super::$case(&place);
+                }
             })+
         }
         mod simulated {

@@ -2,18 +2,43 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::OnceLock;
 use std::thread;
 use std::time::Duration;
 
 use socket2::{Domain, SockRef, Socket, Type};
-use tickwire_reactor::{BackendChoice, Handle, Metrics, Publisher, Server, ShardStart, Timestamp};
+use tickwire_reactor::{
+    BackendChoice, Config, Handle, Metrics, Publisher, Server, ShardStart, Timestamp,
+};
 
 use super::{PATIENCE, Peer, Place, Reading, Setup, World};
 use crate::application::{Application, Journal};
 
-/// The epoll back end.
+/// Real sockets, on one of the back ends.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Loopback;
+pub(crate) struct Loopback(BackendChoice);
+
+impl Loopback {
+    pub(crate) const EPOLL: Self = Self(BackendChoice::Epoll);
+
+    /// The io_uring back end; `None`, with a word, where it cannot run, as in many a sandbox. With the
+    /// environment variable TICKWIRE_REQUIRE_IO_URING that is a failure.
+    pub(crate) fn io_uring() -> Option<Self> {
+        static REFUSED: OnceLock<Option<String>> = OnceLock::new();
+        let place = Self(BackendChoice::IoUring);
+        let refused = REFUSED.get_or_init(|| {
+            let mut config = Config::default();
+            config.shards = 1;
+            config.backend = place.0;
+            Server::bind(&config).err().map(|error| error.to_string())
+        });
+        let Some(reason) = refused else { return Some(place) };
+        let required = std::env::var_os("TICKWIRE_REQUIRE_IO_URING").is_some();
+        assert!(!required, "io_uring is required: {reason}");
+        eprintln!("skipped: {reason}");
+        None
+    }
+}
 
 /// A server that runs on threads, and the clients' sockets.
 pub(crate) struct Sockets {
@@ -36,7 +61,7 @@ impl Place for Loopback {
 
     fn start(&self, setup: Setup) -> Sockets {
         let mut config = setup.config();
-        config.backend = BackendChoice::Epoll;
+        config.backend = self.0;
         let bound = Server::bind(&config).expect("a port of this machine");
         let journal = Journal::default();
         let handlers = journal.clone();
