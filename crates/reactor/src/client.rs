@@ -2,7 +2,7 @@
 //!
 //! The loop, the handler and the limits are those of a [`Server`](crate::Server); what is missing is
 //! the door. Connections are opened from other threads with [`Client::connect`], or by the handler
-//! itself, in [`Handler::start`] and wherever it has a [`Context`](crate::Context).
+//! itself, in [`Handler::start`] and wherever it has a [`Connection`](crate::Connection).
 
 use std::any::Any;
 use std::fmt;
@@ -23,7 +23,7 @@ use crate::server::{self, Handle, Server, ShardStart};
 /// `S` is the handler's state of a connection.
 ///
 /// ```
-/// use tickwire_reactor::{Client, Config, Connector, Context, Destination, Handler, Unconnected};
+/// use tickwire_reactor::{Client, Config, Connection, Connector, Destination, Handler, Unconnected};
 /// use tickwire_protocol::Message;
 ///
 /// struct Prices;
@@ -31,11 +31,11 @@ use crate::server::{self, Handle, Server, ShardStart};
 /// impl Handler for Prices {
 ///     type State = ();
 ///
-///     fn open(&mut self, connection: &mut Context<'_, ()>) {
+///     fn open(&mut self, connection: &mut Connection<'_, ()>) {
 ///         connection.send_text("subscribe gold");
 ///     }
 ///
-///     fn message(&mut self, _connection: &mut Context<'_, ()>, message: Message<'_>) {
+///     fn message(&mut self, _connection: &mut Connection<'_, ()>, message: Message<'_>) {
 ///         println!("{} bytes of news", message.payload.len());
 ///     }
 ///
@@ -81,7 +81,7 @@ impl<S: Send + 'static> Client<S> {
     /// handler's to see: [`Handler::connected`], or [`Handler::connect_failed`].
     ///
     /// Waits for room while the mailbox of the shard is full, so it is not for a shard's own thread:
-    /// a handler uses [`Context::connect`](crate::Context::connect).
+    /// a handler uses [`Connection::connect`](crate::Connection::connect).
     pub fn connect(&self, destination: Destination, state: S) {
         let hub = self.shards.hub();
         let count = self.count.fetch_add(1, Ordering::Relaxed);

@@ -73,7 +73,7 @@ pub(crate) enum Stage {
 
 /// The half that the handler and the flush work on.
 #[derive(Debug)]
-pub(crate) struct Link<S> {
+pub(crate) struct Link {
     pub(crate) generation: u32,
     pub(crate) stage: Stage,
     /// What it holds of the server's places.
@@ -112,11 +112,9 @@ pub(crate) struct Link<S> {
     pub(crate) unsent: Option<Box<Unsent>>,
     /// A compressor of its own.
     pub(crate) deflater: Option<Box<Deflater>>,
-    /// The application's state, from the upgrade on.
-    pub(crate) state: Option<S>,
 }
 
-impl<S> Link<S> {
+impl Link {
     pub(crate) const fn vacant() -> Self {
         Self {
             generation: 0,
@@ -138,7 +136,6 @@ impl<S> Link<S> {
             tally: 0,
             unsent: None,
             deflater: None,
-            state: None,
         }
     }
 
@@ -163,5 +160,5 @@ impl<S> Link<S> {
 
 /// What every connection costs, idle or not, with an application that keeps nothing or a pointer:
 /// a cache line of each table.
-const _: () = assert!(size_of::<Link<()>>() <= 64 && size_of::<Link<Box<u8>>>() <= 72);
+const _: () = assert!(size_of::<Link>() <= 64);
 const _: () = assert!(size_of::<Inbound>() <= 72);

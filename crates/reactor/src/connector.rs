@@ -11,10 +11,12 @@ use crate::clock::Timestamp;
 use crate::destination::Destination;
 use crate::error::ConnectError;
 use crate::local::Local;
+use crate::shard::Wish;
 
 /// The means of a shard to open connections, lent to a [`Handler`](crate::Handler) for one call.
 pub struct Connector<'a, S> {
-    local: &'a mut Local<S>,
+    pub(crate) local: &'a mut Local,
+    pub(crate) wishes: &'a mut Vec<Wish<S>>,
 }
 
 impl<S> fmt::Debug for Connector<'_, S> {
@@ -23,11 +25,7 @@ impl<S> fmt::Debug for Connector<'_, S> {
     }
 }
 
-impl<'a, S> Connector<'a, S> {
-    pub(crate) const fn new(local: &'a mut Local<S>) -> Self {
-        Self { local }
-    }
-
+impl<S> Connector<'_, S> {
     /// Opens a connection to another server, on this shard.
     ///
     /// Exactly one of two calls follows: [`Handler::connected`](crate::Handler::connected) with the
@@ -40,7 +38,8 @@ impl<'a, S> Connector<'a, S> {
     /// As [`Connector::connect`], but not before `delay` has passed: for trying again after a
     /// failure. Grain: 16 ms.
     pub fn connect_after(&mut self, delay: Duration, destination: Destination, state: S) {
-        self.local.connect_after(delay, destination, state);
+        let at = self.local.wish_after(delay);
+        self.wishes.push(Wish { at, destination, state });
     }
 
     /// The index of the shard.

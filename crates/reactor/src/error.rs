@@ -8,10 +8,65 @@ use std::net::SocketAddr;
 
 use tickwire_protocol::{AnswerError, ClientError};
 
+/// What ends [`Builder::run`](crate::Builder::run) early.
+///
+/// As `main`'s result it is shown in words, as all errors of this module are: their `Debug` is their
+/// `Display`.
+#[non_exhaustive]
+pub enum Error {
+    /// The server could not be started.
+    Start(StartError),
+    /// A shard ended although it was not asked to.
+    Shard(ShardFailed),
+}
+
+impl From<StartError> for Error {
+    fn from(error: StartError) -> Self {
+        Self::Start(error)
+    }
+}
+
+impl From<ShardFailed> for Error {
+    fn from(error: ShardFailed) -> Self {
+        Self::Shard(error)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Start(error) => fmt::Display::fmt(error, formatter),
+            Self::Shard(error) => fmt::Display::fmt(error, formatter),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Start(error) => error.source(),
+            Self::Shard(_) => None,
+        }
+    }
+}
+
 /// A server could not be started.
-#[derive(Debug)]
 #[non_exhaustive]
 pub enum StartError {
+    /// What was given as an address names none.
+    Address {
+        /// What was given.
+        given: String,
+        /// What is wrong with it.
+        source: io::Error,
+    },
+    /// A route could not be made.
+    Route {
+        /// Its path.
+        path: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
     /// The address could not be listened on.
     Listen {
         /// The address asked for.
@@ -40,6 +95,14 @@ pub enum StartError {
 impl fmt::Display for StartError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Address { given, source } => write!(
+                formatter,
+                "cannot listen on {given:?}: {source}; write a host and a port, such as \
+                 127.0.0.1:9001, or 0.0.0.0:9001 for every interface"
+            ),
+            Self::Route { path, reason } => {
+                write!(formatter, "cannot make a route of {path:?}: {reason}")
+            }
             Self::Listen { address, source } => {
                 write!(formatter, "cannot listen on {address}: {source}")?;
                 match source.kind() {
@@ -76,16 +139,16 @@ impl fmt::Display for StartError {
 impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Listen { source, .. } | Self::Inherit(source) | Self::Thread(source) => {
-                Some(source)
-            }
-            Self::Backend { .. } | Self::Steering { .. } => None,
+            Self::Listen { source, .. }
+            | Self::Address { source, .. }
+            | Self::Inherit(source)
+            | Self::Thread(source) => Some(source),
+            Self::Backend { .. } | Self::Route { .. } | Self::Steering { .. } => None,
         }
     }
 }
 
 /// A shard ended although it was not asked to.
-#[derive(Debug)]
 pub struct ShardFailed {
     pub(crate) shard: usize,
     pub(crate) reason: String,
@@ -205,3 +268,16 @@ impl std::error::Error for ConnectError {
         }
     }
 }
+
+/// `main` shows the error that it ends with by `Debug`: words there too.
+macro_rules! debug_in_words {
+    ($($error:ty),+) => {
+        $(impl fmt::Debug for $error {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, formatter)
+            }
+        })+
+    };
+}
+
+debug_in_words!(Error, StartError, ShardFailed);

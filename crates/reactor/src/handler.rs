@@ -6,14 +6,19 @@
 //! block: every connection of the shard would wait. A handler that panics costs the connection it
 //! was called for Close 1011, and nobody else anything.
 
-use std::borrow::Cow;
-use std::fmt;
-use std::net::SocketAddr;
+mod answer;
+mod connection;
+mod request;
 
-use tickwire_protocol::{Accepted, CloseCode, Message, Request};
+use std::fmt;
+
+use tickwire_protocol::{Accepted, CloseCode, Message};
+
+pub use self::answer::{Accept, Answer, Response};
+pub use self::connection::Connection;
+pub use self::request::Request;
 
 use crate::connector::{Connector, Unconnected};
-use crate::context::Context;
 use crate::io::Key;
 
 /// An application on one shard.
@@ -29,25 +34,27 @@ pub trait Handler: 'static {
         let _ = connector;
     }
 
-    /// A request has come: upgrade it to a WebSocket, or answer it. A handler that does not say how
-    /// answers 404; for a [`Client`](crate::Client), which nobody can ask for anything, that is it.
+    /// Somebody asks for a WebSocket: upgrade the request, with the state of the connection, or answer
+    /// it. A handler that does not say how answers 404; for a [`Client`](crate::Client), which nobody
+    /// can ask for anything, that is it.
     ///
-    /// Asked only if [`Config::origins`](crate::Config::origins) lets the page in that the request
-    /// came from. When the answer is [`Answer::Upgrade`] the engine checks the rest of the opening
-    /// handshake (RFC 6455 §4.2.1) and refuses what does not conform.
-    fn request(&mut self, request: &Request<'_>, peer: SocketAddr) -> Answer<Self::State> {
-        let _ = (request, peer);
-        Answer::Http(Response::not_found())
+    /// Asked only if the request has found its way here ([`Builder::route`](crate::Builder::route)) and
+    /// [`Config::origins`](crate::Config::origins) lets the page in that it came from. When the answer
+    /// is [`Answer::Upgrade`] the engine checks the rest of the opening handshake (RFC 6455 §4.2.1) and
+    /// refuses what does not conform.
+    fn request(&mut self, request: &Request<'_>) -> Answer<Self::State> {
+        let _ = request;
+        Answer::Http(Response::text(404, "no WebSocket is opened here"))
     }
 
     /// A WebSocket is open. What is sent here follows the 101 answer.
-    fn open(&mut self, connection: &mut Context<'_, Self::State>) {
+    fn open(&mut self, connection: &mut Connection<'_, Self::State>) {
         let _ = connection;
     }
 
     /// A connection that we asked for is open, and `accepted` is what its server agreed to. Unless a
     /// handler says otherwise it is opened as all others are.
-    fn connected(&mut self, connection: &mut Context<'_, Self::State>, accepted: &Accepted) {
+    fn connected(&mut self, connection: &mut Connection<'_, Self::State>, accepted: &Accepted) {
         let _ = accepted;
         self.open(connection);
     }
@@ -66,130 +73,29 @@ pub trait Handler: 'static {
 
     /// A whole message has come. It is lent: what is to be kept must be copied. It may be changed in
     /// place, for parsers that do so.
-    fn message(&mut self, connection: &mut Context<'_, Self::State>, message: Message<'_>);
+    fn message(&mut self, connection: &mut Connection<'_, Self::State>, message: Message<'_>);
 
-    /// The time set by [`Context::set_timer`] has come.
-    fn timer(&mut self, connection: &mut Context<'_, Self::State>) {
+    /// The time set by [`Connection::set_timer`] has come.
+    fn timer(&mut self, connection: &mut Connection<'_, Self::State>) {
         let _ = connection;
     }
 
     /// The connection is so far behind the publications it subscribed to that some of them are gone,
     /// or [`Publisher::close_lagging`](crate::Publisher::close_lagging) asked. Says how it goes on.
-    fn lagged(&mut self, connection: &mut Context<'_, Self::State>) -> Lagged {
+    fn lagged(&mut self, connection: &mut Connection<'_, Self::State>) -> Lagged {
         let _ = connection;
         Lagged::Close(CloseCode::POLICY_VIOLATION, "slow consumer")
     }
 
     /// The server shuts down: last words before the engine's Close 1001, or before another Close
     /// that is asked for here.
-    fn shutdown(&mut self, connection: &mut Context<'_, Self::State>) {
+    fn shutdown(&mut self, connection: &mut Connection<'_, Self::State>) {
         let _ = connection;
     }
 
     /// The WebSocket is over, once for each that was opened. Nothing sent here leaves any more.
-    fn close(&mut self, connection: &mut Context<'_, Self::State>, ended: Ended) {
+    fn close(&mut self, connection: &mut Connection<'_, Self::State>, ended: Ended) {
         let _ = (connection, ended);
-    }
-}
-
-/// The answer to a request.
-#[derive(Debug)]
-pub enum Answer<S> {
-    /// Make it a WebSocket.
-    Upgrade(Accept<S>),
-    /// Answer it with HTTP and close the connection.
-    Http(Response),
-}
-
-impl<S> Answer<S> {
-    /// Make it a WebSocket with this state of the application's.
-    ///
-    /// ```
-    /// use tickwire_reactor::Answer;
-    ///
-    /// let answer = Answer::upgrade(7)
-    ///     .with_protocol("chat.v1")
-    ///     .with_header("Set-Cookie", "seen=1; Secure; HttpOnly".to_owned());
-    /// # let Answer::Upgrade(accept) = answer else { unreachable!() };
-    /// # assert_eq!((accept.state, accept.protocol), (7, Some("chat.v1")));
-    /// ```
-    #[must_use]
-    pub const fn upgrade(state: S) -> Self {
-        Self::Upgrade(Accept { state, protocol: None, headers: Vec::new() })
-    }
-
-    /// The same with a subprotocol, one of those that the client offered; `None`: no word of it, and
-    /// a browser that offered some will fail the connection (RFC 6455 section 4.1). An answer with
-    /// HTTP stays as it is.
-    #[must_use]
-    pub fn with_protocol(mut self, protocol: impl Into<Option<&'static str>>) -> Self {
-        if let Self::Upgrade(accept) = &mut self {
-            accept.protocol = protocol.into();
-        }
-        self
-    }
-
-    /// The same with one more header. If it is one of the handshake's own, or would end its line,
-    /// the client gets 500 and the log an error.
-    #[must_use]
-    pub fn with_header(mut self, name: &'static str, value: String) -> Self {
-        match &mut self {
-            Self::Upgrade(accept) => accept.headers.push((name, value)),
-            Self::Http(response) => response.headers.push((name, value)),
-        }
-        self
-    }
-}
-
-/// What a request is upgraded with; made by [`Answer::upgrade`].
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct Accept<S> {
-    /// The application's state of the connection.
-    pub state: S,
-    /// The subprotocol to speak.
-    pub protocol: Option<&'static str>,
-    /// Headers beside those of the handshake.
-    pub headers: Vec<(&'static str, String)>,
-}
-
-/// An HTTP answer. The engine adds `Content-Length` and `Connection: close`, and leaves the body
-/// out where the request was `HEAD`.
-#[derive(Clone, Debug)]
-pub struct Response {
-    /// The status code, 200 to 599.
-    pub status: u16,
-    /// The value of `Content-Type`.
-    pub content_type: &'static str,
-    /// Further headers.
-    pub headers: Vec<(&'static str, String)>,
-    /// The body.
-    pub body: Cow<'static, [u8]>,
-}
-
-impl Response {
-    /// A plain text answer; the text gets a line end.
-    #[must_use]
-    pub fn text(status: u16, body: impl fmt::Display) -> Self {
-        Self {
-            status,
-            content_type: "text/plain; charset=utf-8",
-            headers: Vec::new(),
-            body: format!("{body}\n").into_bytes().into(),
-        }
-    }
-
-    /// The same answer with one more header.
-    #[must_use]
-    pub fn with_header(mut self, name: &'static str, value: String) -> Self {
-        self.headers.push((name, value));
-        self
-    }
-
-    /// 404.
-    #[must_use]
-    pub fn not_found() -> Self {
-        Self::text(404, "there is nothing at this path")
     }
 }
 

@@ -147,7 +147,7 @@ impl Publisher {
     ///
     /// # Panics
     /// On a shard's own thread it could wait for itself: use
-    /// [`Context::publish`](crate::Context::publish) in a handler.
+    /// [`Connection::publish`](crate::Connection::publish) in a handler.
     pub fn publish(&self, topic: &Topic, kind: Kind, payload: &[u8]) -> u64 {
         self.publish_with(topic, kind, |_, message, _| message.extend_from_slice(payload))
     }

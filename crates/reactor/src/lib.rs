@@ -1,7 +1,7 @@
 //! The event loop of Tickwire: WebSocket connections sharded over cores, one thread each.
 //!
-//! An application implements [`Handler`]; [`Server::bind`] listens; [`Bound::start`] runs one
-//! handler per shard; a [`Publisher`] sends to topics from any thread. A handler may open connections to
+//! An application implements [`Handler`]; [`Server::builder`] gives it a path, listens, and runs one per
+//! shard; a [`Publisher`] sends to topics from any thread. A handler may open connections to
 //! other servers, and a [`Client`] is a program that does nothing else. The crate `tickwire` is the
 //! one to depend on: it re-exports all of this, with the guide and examples.
 //!
@@ -14,12 +14,12 @@
 #![deny(unsafe_code)]
 
 mod admission;
+mod builder;
 mod client;
 mod clock;
 mod config;
 mod connection;
 mod connector;
-mod context;
 mod deflate;
 mod destination;
 mod error;
@@ -39,6 +39,7 @@ mod origin;
 mod outbound;
 mod pace;
 mod random;
+pub mod route;
 mod server;
 mod shard;
 #[expect(unsafe_code, reason = "a system call that no safe crate has")]
@@ -46,18 +47,20 @@ mod sys;
 mod table;
 mod timer;
 
+pub use builder::{Bound, Builder};
 pub use client::Client;
 pub use clock::Timestamp;
 pub use config::{BackendChoice, Balance, Config, Steering};
 pub use connector::{Connector, Unconnected};
-pub use context::Context;
 pub use deflate::Deflate;
 pub use destination::{Destination, DestinationError};
-pub use error::{ConnectError, Full, NotDelivered, ShardFailed, StartError};
+pub use error::{ConnectError, Error, Full, NotDelivered, ShardFailed, StartError};
 pub use frame::Frame;
-pub use handler::{Accept, Answer, ConnectionId, Ended, Handler, Lagged, Response};
+pub use handler::{
+    Accept, Answer, Connection, ConnectionId, Ended, Handler, Lagged, Request, Response,
+};
 pub use hub::{Batch, Publisher, Retained, Topic};
 pub use limits::Limits;
 pub use metrics::{Counters, Metrics};
 pub use origin::{NotAnOrigin, Origins};
-pub use server::{Bound, Handle, Server, ShardStart};
+pub use server::{Handle, Server, ShardStart};

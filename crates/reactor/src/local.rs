@@ -16,7 +16,6 @@ use crate::admission::Network;
 use crate::clock::{Tick, Timestamp};
 use crate::connection::{Link, Stage};
 use crate::deflate::{Deflate, Deflaters};
-use crate::destination::Destination;
 use crate::error::ConnectError;
 use crate::fanouts::Fanouts;
 use crate::frame::Frame;
@@ -29,7 +28,7 @@ use crate::random::Random;
 use crate::timer::Wheel;
 
 /// The part of a shard that handlers work on.
-pub(crate) struct Local<S> {
+pub(crate) struct Local {
     pub(crate) shard: u16,
     pub(crate) hub: Arc<Hub>,
     pub(crate) limits: Limits,
@@ -38,7 +37,7 @@ pub(crate) struct Local<S> {
     pub(crate) now: Timestamp,
     pub(crate) tick: Tick,
     /// By slot.
-    pub(crate) links: Vec<Link<S>>,
+    pub(crate) links: Vec<Link>,
     /// Where they come from, by slot; empty unless connections per address are limited.
     pub(crate) networks: Vec<Option<Network>>,
     pub(crate) gather: Gather,
@@ -58,10 +57,8 @@ pub(crate) struct Local<S> {
     /// Connections with so much unsent that nothing is to be received from them.
     pub(crate) pausing: Vec<Key>,
     pub(crate) counters: Counters,
-    /// Connections to other servers that handlers want and that were not begun.
-    pub(crate) wishes: Vec<Wish<S>>,
-    /// When the first of those is due: the loop does not sleep past it, and the others are not
-    /// looked at in every turn.
+    /// When the first of the connections to other servers that handlers want is due: the loop does not
+    /// sleep past it, and the others are not looked at in every turn.
     pub(crate) next_wish: Tick,
     /// Connections to other servers that were begun and have failed.
     pub(crate) failed: Vec<(Key, ConnectError)>,
@@ -72,16 +69,7 @@ pub(crate) struct Local<S> {
     pub(crate) latecomers: Vec<Key>,
 }
 
-/// A connection to another server that a handler wants.
-#[derive(Debug)]
-pub(crate) struct Wish<S> {
-    /// Not before.
-    pub(crate) at: Tick,
-    pub(crate) destination: Destination,
-    pub(crate) state: S,
-}
-
-impl<S> Local<S> {
+impl Local {
     pub(crate) fn new(
         shard: u16,
         hub: Arc<Hub>,
@@ -110,7 +98,6 @@ impl<S> Local<S> {
             writable: Vec::new(),
             pausing: Vec::new(),
             counters: Counters::default(),
-            wishes: Vec::new(),
             next_wish: Tick::NEVER,
             failed: Vec::new(),
             random,
@@ -119,11 +106,11 @@ impl<S> Local<S> {
         }
     }
 
-    /// Notes that a handler wants a connection to another server.
-    pub(crate) fn connect_after(&mut self, delay: Duration, destination: Destination, state: S) {
+    /// Notes that the handler wants something in `delay`, and gives the tick of that.
+    pub(crate) fn wish_after(&mut self, delay: Duration) -> Tick {
         let at = if delay.is_zero() { self.tick } else { self.tick.after(delay) };
         self.next_wish = self.next_wish.min(at);
-        self.wishes.push(Wish { at, destination, state });
+        at
     }
 
     /// Whether a connection to another server is to be begun or followed up now.
@@ -137,7 +124,7 @@ impl<S> Local<S> {
     }
 
     /// The link of a connection that is still there.
-    pub(crate) fn link(&mut self, key: Key) -> Option<&mut Link<S>> {
+    pub(crate) fn link(&mut self, key: Key) -> Option<&mut Link> {
         self.links
             .get_mut(key.index())
             .filter(|link| link.generation == key.generation && link.stage != Stage::Vacant)
@@ -243,7 +230,7 @@ impl<S> Local<S> {
     pub(crate) fn subscribe(&mut self, key: Key, topic: &Topic) -> Retained {
         let retained = topic.join(usize::from(self.shard));
         // What is published is encoded once, so it cannot be masked for each server that gets it.
-        let can = |link: &&mut Link<S>| link.stage == Stage::Open && link.role == Role::Server;
+        let can = |link: &&mut Link| link.stage == Stage::Open && link.role == Role::Server;
         let audience = self.link(key).filter(can).map(|link| link.audience);
         if let Some(audience) = audience {
             let fanout = &mut self.fanouts[audience];

@@ -11,6 +11,7 @@ use std::time::Duration;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use tracing::{debug, info, warn};
 
+use crate::builder::Builder;
 use crate::config::{Balance, Config, Steering};
 use crate::error::{ShardFailed, StartError};
 use crate::handler::Handler;
@@ -22,12 +23,9 @@ use crate::mailbox::{Mail, Mailbox};
 use crate::metrics::{Metrics, Shared};
 use crate::shard::Shard;
 
-/// A server that listens and does not serve yet: connections wait in the kernel's queue.
-///
-/// Between [`Server::bind`] and [`Bound::start`] an application takes its [`Publisher`], makes its
-/// topics and sets their retained values.
+/// Shards that are about to run.
 #[derive(Debug)]
-pub struct Bound {
+pub(crate) struct Unstarted {
     /// None: it listens nowhere, and is a client's.
     address: Option<SocketAddr>,
     /// None: as before. The back ends have descriptors of their own.
@@ -75,42 +73,9 @@ impl fmt::Debug for Server {
 }
 
 impl Server {
-    /// Listens as `config` says.
-    ///
-    /// # Errors
-    /// [`StartError`] when the address cannot be listened on or the back end cannot run.
-    pub fn bind(config: &Config) -> Result<Bound, StartError> {
-        let failed = |source| StartError::Listen { address: config.listen, source };
-        let listeners = listener::listen(config.listen, config.shard_count()).map_err(failed)?;
-        let address = listeners[0].local_addr().map_err(failed)?;
-        steer(config, &listeners)?;
-        Bound::new(config, Some(address), listeners)
-    }
-
-    /// Serves sockets that listen already, such as those of the server that this one follows
-    /// ([`Bound::listeners`]), or of a service manager. What waits in their queues is served. The
-    /// address of `config` is not looked at; its shards are as many as it says, and no fewer than there
-    /// are sockets where it says 0. Fewer sockets than shards are shared by several, which costs each
-    /// of those a wake for each connection.
-    ///
-    /// # Errors
-    /// [`StartError::Inherit`] when they are none, more than the shards asked for, or do not listen for
-    /// TCP; otherwise as [`Server::bind`].
-    pub fn inherit(config: &Config, listeners: &[TcpListener]) -> Result<Bound, StartError> {
-        let count = match config.shards {
-            0 => config.shard_count().max(listeners.len()),
-            _ => config.shard_count(),
-        };
-        let is_one_each = listeners.len() == count;
-        let listeners = listener::inherit(listeners, count).map_err(StartError::Inherit)?;
-        let address = listeners[0].local_addr().map_err(StartError::Inherit)?;
-        if is_one_each {
-            steer(config, &listeners)?;
-        } else if config.steering == Steering::On {
-            let reason = "the shards share listening sockets".to_owned();
-            return Err(StartError::Steering { reason });
-        }
-        Bound::new(config, Some(address), listeners)
+    /// The way to every server: where it listens, what it does with requests, how it is to run.
+    pub fn builder() -> Builder {
+        Builder::default()
     }
 
     /// The address that is listened on, with the port that was chosen.
@@ -263,12 +228,46 @@ fn steer(config: &Config, listeners: &[TcpListener]) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Shards as `config` says, but one where it says 0, without a door.
-pub(crate) fn without_listener(config: &Config) -> Result<Bound, StartError> {
-    Bound::new(config, None, Vec::new())
+/// Shards as `config` says, which listen where it says.
+///
+/// # Errors
+/// [`StartError`] when the address cannot be listened on or the back end cannot run.
+pub(crate) fn listen(config: &Config) -> Result<Unstarted, StartError> {
+    let failed = |source| StartError::Listen { address: config.listen, source };
+    let listeners = listener::listen(config.listen, config.shard_count()).map_err(failed)?;
+    let address = listeners[0].local_addr().map_err(failed)?;
+    steer(config, &listeners)?;
+    Unstarted::new(config, Some(address), listeners)
 }
 
-impl Bound {
+/// Shards as `config` says, for sockets that listen already.
+///
+/// # Errors
+/// [`StartError::Inherit`] when they are none, more than the shards asked for, or do not listen for
+/// TCP; otherwise as [`listen`].
+pub(crate) fn inherit(config: &Config, listeners: &[TcpListener]) -> Result<Unstarted, StartError> {
+    let count = match config.shards {
+        0 => config.shard_count().max(listeners.len()),
+        _ => config.shard_count(),
+    };
+    let is_one_each = listeners.len() == count;
+    let listeners = listener::inherit(listeners, count).map_err(StartError::Inherit)?;
+    let address = listeners[0].local_addr().map_err(StartError::Inherit)?;
+    if is_one_each {
+        steer(config, &listeners)?;
+    } else if config.steering == Steering::On {
+        let reason = "the shards share listening sockets".to_owned();
+        return Err(StartError::Steering { reason });
+    }
+    Unstarted::new(config, Some(address), listeners)
+}
+
+/// Shards as `config` says, but one where it says 0, without a door.
+pub(crate) fn without_listener(config: &Config) -> Result<Unstarted, StartError> {
+    Unstarted::new(config, None, Vec::new())
+}
+
+impl Unstarted {
     fn new(
         config: &Config,
         address: Option<SocketAddr>,
@@ -306,32 +305,23 @@ impl Bound {
         })
     }
 
-    /// The listening sockets, one for each shard, as descriptors of their own: to be handed to the
-    /// server that is to follow this one, in another process ([`Server::inherit`]). The port is open
-    /// for as long as somebody holds one: connections then wait to be served. So whoever has no
-    /// successor drops them before the shutdown.
-    ///
-    /// # Errors
-    /// When there are no more descriptors.
-    pub fn listeners(&self) -> io::Result<Vec<TcpListener>> {
+    /// The listening sockets, one for each shard, as descriptors of their own.
+    pub(crate) fn listeners(&self) -> io::Result<Vec<TcpListener>> {
         self.listeners.iter().map(TcpListener::try_clone).collect()
     }
 
     /// The address that is listened on, with the port that was chosen.
-    #[must_use]
-    pub const fn local_addr(&self) -> SocketAddr {
+    pub(crate) const fn local_addr(&self) -> SocketAddr {
         self.address.expect("what listens nowhere is not given out")
     }
 
     /// How many shards there will be.
-    #[must_use]
-    pub fn shards(&self) -> usize {
+    pub(crate) fn shards(&self) -> usize {
         self.backends.len()
     }
 
     /// A handle that publishes from any thread.
-    #[must_use]
-    pub fn publisher(&self) -> Publisher {
+    pub(crate) fn publisher(&self) -> Publisher {
         Publisher::new(Arc::clone(&self.hub))
     }
 
@@ -339,7 +329,7 @@ impl Bound {
     ///
     /// # Errors
     /// [`StartError::Thread`] when the system gives no more threads; nothing runs then.
-    pub fn start<H: Handler>(
+    pub(crate) fn start<H: Handler>(
         self,
         handler: impl Fn(ShardStart) -> H + Send + Sync + 'static,
     ) -> Result<Server, StartError> {

@@ -8,6 +8,7 @@ mod closing;
 mod deadlines;
 mod dialing;
 mod flush;
+mod hosted;
 mod messages;
 mod opening;
 mod shutdown;
@@ -19,16 +20,17 @@ use std::time::Duration;
 use tickwire_protocol::Inflater;
 
 pub(crate) use self::dialing::Attempt;
+pub(crate) use self::hosted::Wish;
 
 use self::arriving::Intake;
 use self::closing::{close, ended, lagged};
 use self::dialing::{connected, fail};
+use self::hosted::Hosted;
 use self::messages::{close_if_asked, received};
 use self::opening::accepted;
 use self::shutdown::Shutdown;
 use crate::clock::Tick;
 use crate::connection::Inbound;
-use crate::connector::Connector;
 use crate::error::ConnectError;
 use crate::handler::Handler;
 use crate::hub::Hub;
@@ -42,11 +44,11 @@ use crate::random::Random;
 /// The loop of one core.
 pub(crate) struct Shard<H: Handler, B> {
     pub(crate) backend: B,
-    handler: H,
+    handler: Hosted<H>,
     inbound: Vec<Inbound>,
     /// For all connections whose peers compress each message for itself.
     inflater: Inflater,
-    local: Local<H::State>,
+    local: Local,
     flush: flush::Scratch,
     shared: Arc<Shared>,
     /// Something was published and not sent yet.
@@ -67,9 +69,10 @@ impl<H: Handler, B: Backend> Shard<H, B> {
     ) -> Self {
         let start = backend.now();
         let random = Random::new(backend.random());
-        let mut handler = handler;
+        let mut handler = Hosted::new(handler);
         let mut local = Local::new(index, hub, limits, start, random);
-        handler.start(&mut Connector::new(&mut local));
+        let (starting, mut connector) = handler.lend_connector(&mut local);
+        starting.start(&mut connector);
         Self {
             backend,
             handler,
@@ -95,7 +98,7 @@ impl<H: Handler, B: Backend> Shard<H, B> {
     /// Whether a shutdown is complete.
     pub(crate) fn is_over(&self) -> bool {
         let local = &self.local;
-        let is_empty = local.counters.connections_now == 0 && local.wishes.is_empty();
+        let is_empty = local.counters.connections_now == 0 && self.handler.wishes.is_empty();
         // Last, since it closes: nothing may be on its way here.
         let loads = local.hub.loads.as_ref();
         self.shutdown.is_some()
@@ -131,7 +134,7 @@ impl<H: Handler, B: Backend> Shard<H, B> {
         let busy = !local.writable.is_empty()
             || local.wheel.is_due()
             || local.is_dialing()
-            || self.shutdown.is_some() && !local.wishes.is_empty()
+            || self.shutdown.is_some() && !self.handler.wishes.is_empty()
             || !mailbox.fall_asleep();
         if busy {
             timeout = Some(Duration::ZERO);
@@ -219,7 +222,8 @@ impl<H: Handler, B: Backend> Shard<H, B> {
             }
             Mail::Connect { destination, state } => {
                 let state = state.downcast().expect("a client's state is its handler's");
-                local.connect_after(Duration::ZERO, *destination, *state);
+                let (_, mut connector) = handler.lend_connector(local);
+                connector.connect(*destination, *state);
             }
             Mail::Arrived(arrived) => {
                 let (newcomer, peer) = *arrived;

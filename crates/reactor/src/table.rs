@@ -1,4 +1,5 @@
-//! How the tables that are indexed by slot grow: of links, of what is received, of deadlines.
+//! How the tables that are indexed by slot grow: of links, of what is received, of
+//! deadlines, of the application's states.
 //!
 //! A vector that grows by itself doubles, so that just after it grew half of it is for nobody. What
 //! an idle connection costs is what these tables cost, so they grow by an eighth. Large ones are

@@ -9,25 +9,25 @@ mod wire;
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Socket, Type};
-use tickwire_protocol::{Message, Request};
-use tickwire_reactor::{Answer, Config, Context, Handler, Server, Timestamp};
+use tickwire_protocol::Message;
+use tickwire_reactor::{Answer, Connection, Handler, Request, Server, Timestamp};
 
 struct Echo;
 
 impl Handler for Echo {
     type State = ();
 
-    fn request(&mut self, _request: &Request<'_>, _peer: SocketAddr) -> Answer<()> {
+    fn request(&mut self, _request: &Request<'_>) -> Answer<()> {
         Answer::upgrade(())
     }
 
-    fn message(&mut self, connection: &mut Context<'_, ()>, message: Message<'_>) {
+    fn message(&mut self, connection: &mut Connection<'_, ()>, message: Message<'_>) {
         connection.send(message.kind, message.payload);
     }
 }
@@ -36,9 +36,7 @@ impl Handler for Echo {
 fn connections_are_turned_away_while_descriptors_are_used_up() {
     let hard = getrlimit(Resource::Nofile).maximum;
     setrlimit(Resource::Nofile, Rlimit { current: Some(128), maximum: hard }).expect("less");
-    let mut config = Config::default();
-    config.shards = 1;
-    let server = Server::bind(&config).and_then(|bound| bound.start(|_| Echo));
+    let server = Server::builder().shards(1).route("/", |_| Echo).start();
     let server = server.expect("a port of this machine");
     let mut open = connect(&server);
     upgrade(&mut open);

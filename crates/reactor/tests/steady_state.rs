@@ -15,10 +15,10 @@ use std::sync::atomic::{AtomicIsize, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use tickwire_protocol::{Kind, Message, Request, accept_value};
+use tickwire_protocol::{Kind, Message, accept_value};
 use tickwire_reactor::{
-    Answer, BackendChoice, Client, Config, Context, Destination, Handler, Publisher, Server,
-    ShardStart, StartError, Timestamp,
+    Answer, BackendChoice, Client, Config, Connection, Destination, Handler, Publisher, Request,
+    Server, ShardStart, StartError, Timestamp,
 };
 
 struct Counting;
@@ -61,11 +61,11 @@ struct Application(Publisher);
 impl Handler for Application {
     type State = ();
 
-    fn request(&mut self, _request: &Request<'_>, _peer: SocketAddr) -> Answer<()> {
+    fn request(&mut self, _request: &Request<'_>) -> Answer<()> {
         Answer::upgrade(())
     }
 
-    fn message(&mut self, connection: &mut Context<'_, ()>, message: Message<'_>) {
+    fn message(&mut self, connection: &mut Connection<'_, ()>, message: Message<'_>) {
         if message.payload == b"subscribe" {
             connection.subscribe(&self.0.topic("news"));
         }
@@ -81,7 +81,7 @@ fn steady_state_takes_nothing_and_connections_little() {
         let mut config = Config::default();
         config.shards = 1;
         config.backend = backend;
-        match Server::bind(&config) {
+        match Server::builder().config(config.clone()).bind() {
             Ok(bound) => drop(bound),
             Err(error @ StartError::Backend { .. }) => {
                 let required = std::env::var_os("TICKWIRE_REQUIRE_IO_URING").is_some();
@@ -97,9 +97,11 @@ fn steady_state_takes_nothing_and_connections_little() {
 
 fn steady_state(config: &Config) {
     let descriptors = open_descriptors();
-    let bound = Server::bind(config).expect("a port of this machine");
-    let start = |shard: ShardStart| Application(shard.publisher);
-    let server = bound.start(start).expect("a thread can be started");
+    let server = Server::builder()
+        .config(config.clone())
+        .route("/{*path}", |shard| Application(shard.publisher))
+        .start()
+        .expect("a port of this machine, and a thread");
 
     let mut peer = Peer::open(server.local_addr());
     let text = wire::frame(wire::TEXT, &[b'x'; 127]);

@@ -1,25 +1,23 @@
-//! The application as the engine sees it: one handler per shard, which routes requests and lends
-//! each connection to its protocol session.
+//! The application as the engine sees it: one handler per shard, which lends each connection to its
+//! protocol session.
 //!
-//! It is the joint between [`Session`], which knows the rules, and the engine's [`Context`], which
+//! It is the joint between [`Session`], which knows the rules, and the engine's [`Connection`], which
 //! can send and subscribe. What handlers of different shards share is read-only, or counted with
 //! atomics; a message from a client touches its own shard only.
 
 use std::hash::{BuildHasher, RandomState};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tickwire::{
-    Answer, CloseCode, Context, Ended, Frame, Handler, Kind, Lagged, Message, Request, Response,
-    Topic,
+    Answer, CloseCode, Connection, Ended, Frame, Handler, Kind, Lagged, Message, Publisher,
+    Request, Topic,
 };
 
 use crate::audience::Audience;
 use crate::instrument::{InstrumentId, Listing};
 use crate::metrics::Metrics;
-use crate::page;
-use crate::reply::{SUBPROTOCOL, close};
+use crate::reply::{SUBPROTOCOL, TICKER, close};
 use crate::session::{Desk, Link, Rules, Session};
 
 /// What the handlers of all shards share.
@@ -31,8 +29,6 @@ pub struct Shared {
     pub listing: Arc<Listing>,
     /// Names the numbering of their events.
     pub epoch: Arc<str>,
-    /// One for each instrument, in the order of the listing.
-    pub topics: Arc<[Topic]>,
     /// Told who listens.
     pub audience: Arc<Audience>,
     /// Told what happens.
@@ -46,30 +42,32 @@ pub struct Shared {
 pub struct App {
     desk: Desk,
     shared: Arc<Shared>,
+    topics: Arc<[Topic]>,
     random: RandomState,
 }
 
 impl App {
     /// A handler for one shard.
     #[must_use]
-    pub fn new(shared: Arc<Shared>) -> Self {
+    pub fn new(shared: Arc<Shared>, publisher: &Publisher) -> Self {
         let (listing, epoch) = (Arc::clone(&shared.listing), Arc::clone(&shared.epoch));
         let desk = Desk::new(shared.rules, listing, epoch);
-        Self { desk, shared, random: RandomState::new() }
+        let topics = topics(&shared.listing, publisher);
+        Self { desk, shared, topics, random: RandomState::new() }
     }
 
     /// Lends a connection to its session, and tells what became of its subscriptions.
     fn lend<T>(
         &mut self,
-        connection: &mut Context<'_, Session>,
+        connection: &mut Connection<'_, Session>,
         act: impl FnOnce(&mut Session, &mut Desk, &mut Wire<'_, '_>) -> T,
     ) -> T {
-        let mut session = std::mem::take(connection.state());
+        let mut session = std::mem::take(connection.state);
         let held = session.held();
-        let topics = Arc::clone(&self.shared.topics);
+        let topics = Arc::clone(&self.topics);
         let done = act(&mut session, &mut self.desk, &mut Wire { connection, topics: &topics });
         self.tell(held, session.held());
-        *connection.state() = session;
+        *connection.state = session;
         done
     }
 
@@ -81,37 +79,24 @@ impl App {
             _ => {}
         }
     }
+}
 
-    fn get(&self, request: &Request<'_>) -> Response {
-        match request.path() {
-            "/healthz" => Response::text(200, "ok"),
-            "/metrics" => Response {
-                status: 200,
-                content_type: OPEN_METRICS,
-                headers: Vec::new(),
-                body: self.shared.metrics.text().into_bytes().into(),
-            },
-            _ => page::find(request).unwrap_or_else(Response::not_found),
-        }
-    }
+/// The topics of all instruments, in the order of the listing.
+#[must_use]
+pub fn topics(listing: &Listing, publisher: &Publisher) -> Arc<[Topic]> {
+    let topic = |symbol: &str| publisher.topic(&format!("{TICKER}:{symbol}"));
+    listing.iter().map(|(_, instrument)| topic(&instrument.symbol)).collect()
 }
 
 impl Handler for App {
     type State = Session;
 
-    fn request(&mut self, request: &Request<'_>, _peer: SocketAddr) -> Answer<Session> {
-        if request.path() == TICKER_PATH {
-            let protocol = request.choose_protocol(&[SUBPROTOCOL]);
-            return Answer::upgrade(Session::default()).with_protocol(protocol);
-        }
-        Answer::Http(match request.method() {
-            "GET" | "HEAD" => self.get(request),
-            _ => Response::text(405, "only GET and HEAD are answered here")
-                .with_header("Allow", "GET, HEAD".to_owned()),
-        })
+    fn request(&mut self, request: &Request<'_>) -> Answer<Session> {
+        let protocol = request.choose_protocol(&[SUBPROTOCOL]);
+        Answer::upgrade(Session::default()).with_protocol(protocol)
     }
 
-    fn open(&mut self, connection: &mut Context<'_, Session>) {
+    fn open(&mut self, connection: &mut Connection<'_, Session>) {
         self.shared.metrics.clients.inc();
         let (now, name) = (connection.now(), format!("c-{}", connection.id()));
         let next =
@@ -119,7 +104,7 @@ impl Handler for App {
         connection.set_timer(next);
     }
 
-    fn message(&mut self, connection: &mut Context<'_, Session>, message: Message<'_>) {
+    fn message(&mut self, connection: &mut Connection<'_, Session>, message: Message<'_>) {
         let now = connection.now();
         self.lend(connection, |session, desk, wire| match message.kind {
             Kind::Text => session.text(desk, wire, now, message.payload),
@@ -127,7 +112,7 @@ impl Handler for App {
         });
     }
 
-    fn timer(&mut self, connection: &mut Context<'_, Session>) {
+    fn timer(&mut self, connection: &mut Connection<'_, Session>) {
         let now = connection.now();
         let next = self.lend(connection, |session, desk, wire| session.timer(desk, wire, now));
         if let Some(next) = next {
@@ -135,11 +120,11 @@ impl Handler for App {
         }
     }
 
-    fn lagged(&mut self, _connection: &mut Context<'_, Session>) -> Lagged {
+    fn lagged(&mut self, _connection: &mut Connection<'_, Session>) -> Lagged {
         Lagged::Close(close::SLOW_CONSUMER, "slow consumer")
     }
 
-    fn shutdown(&mut self, connection: &mut Context<'_, Session>) {
+    fn shutdown(&mut self, connection: &mut Connection<'_, Session>) {
         // Each client gets a time of its own: all at once would be a storm.
         let spread = self.random.hash_one(connection.id()) % RETRY_SPREAD_MS;
         let retry = RETRY + Duration::from_millis(spread);
@@ -147,17 +132,17 @@ impl Handler for App {
         self.lend(connection, |_, desk, wire| Session::shutdown(desk, wire, retry, deadline));
     }
 
-    fn close(&mut self, connection: &mut Context<'_, Session>, ended: Ended) {
+    fn close(&mut self, connection: &mut Connection<'_, Session>, ended: Ended) {
         self.shared.metrics.clients.dec();
         self.shared.metrics.count_end(ended);
-        let held = connection.state().held();
+        let held = connection.state.held();
         self.tell(held, 0);
     }
 }
 
 /// A connection as its session sees it.
 struct Wire<'a, 'c> {
-    connection: &'a mut Context<'c, Session>,
+    connection: &'a mut Connection<'c, Session>,
     topics: &'a [Topic],
 }
 
@@ -193,11 +178,6 @@ impl Link for Wire<'_, '_> {
         self.connection.unsubscribe(&self.topics[instrument.index()])
     }
 }
-
-/// Where the WebSocket is.
-const TICKER_PATH: &str = "/ticker";
-
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// After a shutdown a client is to come back within this and [`RETRY_SPREAD_MS`]: a restart takes
 /// about a second, and RFC 6455 section 7.2.3 asks for a random delay of up to 5 s.

@@ -1,18 +1,16 @@
 //! The page: plain files of `web/`, embedded in the binary and served from memory.
 //!
 //! Nothing on it comes from another host and nothing is inline, which the content security policy
-//! states. Files keep their names from version to version, so browsers ask each time whether theirs
-//! is still the one, by its tag (RFC 9110 section 8.8.3).
+//! states. Files keep their names from version to version; browsers ask each time whether theirs is
+//! still the one, which is the engine's business.
 
-use std::borrow::Cow;
-
-use tickwire::{Request, Response};
+use tickwire::{Builder, Handler, Response};
 
 /// An embedded file.
 struct Asset {
     path: &'static str,
     content_type: &'static str,
-    body: &'static [u8],
+    body: &'static str,
 }
 
 macro_rules! assets {
@@ -20,7 +18,7 @@ macro_rules! assets {
         &[$(Asset {
             path: $path,
             content_type: $content_type,
-            body: include_bytes!(concat!("../web/", $file)),
+            body: include_str!(concat!("../web/", $file)),
         }),*]
     };
 }
@@ -49,36 +47,13 @@ const ASSETS: &[Asset] = assets! {
     "/watchlist.js" "watchlist.js" SCRIPT;
 };
 
-/// The file at the path of `request`; `None` if there is none.
-#[must_use]
-pub fn find(request: &Request<'_>) -> Option<Response> {
-    let asset = ASSETS.iter().find(|asset| asset.path == request.path())?;
-    let tag = format!("\"{:08x}\"", crc32fast::hash(asset.body));
-    let known = request.values("If-None-Match").any(|tags| names(tags, &tag));
-    let (status, body) = if known { (304, &[][..]) } else { (200, asset.body) };
-    let response = Response {
-        status,
-        content_type: asset.content_type,
-        headers: Vec::new(),
-        body: Cow::Borrowed(body),
-    };
-    let headers = [
-        ("ETag", tag.as_str()),
-        ("Cache-Control", "no-cache"),
-        ("Content-Security-Policy", POLICY),
-        ("X-Content-Type-Options", "nosniff"),
-        ("Referrer-Policy", "no-referrer"),
-    ];
-    let with =
-        |response: Response, (name, value): (_, &str)| response.with_header(name, value.to_owned());
-    Some(headers.into_iter().fold(response, with))
-}
-
-/// Whether a list of entity tags names `tag`; weak ones count as well (RFC 9110 section 13.1.2).
-fn names(tags: &[u8], tag: &str) -> bool {
-    tags.split(|&byte| byte == b',').any(|element| {
-        let element = element.trim_ascii();
-        element == b"*" || element.strip_prefix(b"W/").unwrap_or(element) == tag.as_bytes()
+/// The same server with the page.
+pub fn serve<H: Handler>(builder: Builder<H>) -> Builder<H> {
+    ASSETS.iter().fold(builder, |builder, asset| {
+        let file = Response::new(asset.content_type, asset.body)
+            .with_header("Content-Security-Policy", POLICY)
+            .with_header("Referrer-Policy", "no-referrer");
+        builder.file(asset.path, file)
     })
 }
 
@@ -103,20 +78,5 @@ mod tests {
             .collect();
         let served: BTreeSet<String> = ASSETS.iter().map(|asset| asset.path.to_owned()).collect();
         assert_eq!(served, on_disk);
-    }
-
-    #[test]
-    fn tags_are_compared_whole_in_lists_and_weakly() {
-        for (tags, named) in [
-            (&b"\"0a\""[..], true),
-            (b"\"1b\" , \"0a\"", true),
-            (b"W/\"0a\"", true),
-            (b"*", true),
-            (b"\"0ab\"", false),
-            (b"0a", false),
-            (b"", false),
-        ] {
-            assert_eq!(names(tags, "\"0a\""), named, "{}", tags.escape_ascii());
-        }
     }
 }

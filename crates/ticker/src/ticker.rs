@@ -6,15 +6,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use tickwire::{Handle, Server, ShardFailed, Timestamp, Topic};
+use tickwire::{Handle, Response, Server, ShardFailed, Timestamp};
 
-use crate::app::{App, Shared};
+use crate::app::{App, Shared, topics};
 use crate::audience::Audience;
 use crate::config::{FeedChoice, Settings};
 use crate::feed::{Feed, Replay, ReplayError, Synthetic};
 use crate::metrics::Metrics;
+use crate::page;
 use crate::player::Player;
-use crate::reply::TICKER;
 
 /// A ticker that serves.
 #[derive(Debug)]
@@ -46,28 +46,30 @@ impl Ticker {
             }
             FeedChoice::Replay(paths) => Feed::Replay(Replay::open(paths)?),
         };
-        let bound = Server::bind(&settings.engine)?;
-        let publisher = bound.publisher();
-        let topic = |symbol: &str| publisher.topic(&format!("{TICKER}:{symbol}"));
         let listing = Arc::new(feed.listing().clone());
-        let topics: Arc<[Topic]> =
-            listing.iter().map(|(_, instrument)| topic(&instrument.symbol)).collect();
         let (metrics, audience) = (Arc::new(Metrics::new()), Arc::new(Audience::default()));
         metrics.skipped.inc_by(feed.skipped());
         tracing::info!(instruments = listing.len(), skipped = feed.skipped(), "feed");
         let shared = Arc::new(Shared {
             rules: settings.rules,
-            listing,
+            listing: Arc::clone(&listing),
             epoch: epoch(now).into(),
-            topics: Arc::clone(&topics),
             audience: Arc::clone(&audience),
             metrics: Arc::clone(&metrics),
             shutdown_timeout: settings.engine.limits.shutdown_timeout,
         });
+        let (app, exported) = (Arc::clone(&shared), Arc::clone(&metrics));
+        let builder = Server::builder()
+            .config(settings.engine.clone())
+            .route("/ticker", move |shard| App::new(Arc::clone(&app), &shard.publisher))
+            .get("/healthz", |_| Response::text(200, "ok"))
+            .get("/metrics", move |_| Response::new(OPEN_METRICS, exported.text()));
+        let bound = page::serve(builder).bind()?;
+        let (publisher, topics) = (bound.publisher(), topics(&listing, &bound.publisher()));
         let (listeners, pace, epoch) = (Arc::clone(&audience), settings.pace, &shared.epoch);
         let player =
             Player::new(feed, epoch, publisher, topics, listeners, Arc::clone(&metrics), pace);
-        let server = bound.start(move |_| App::new(Arc::clone(&shared)))?;
+        let server = bound.start()?;
         metrics.show_engine(server.handle());
         let thread = thread::Builder::new().name("tickwire-feed".to_owned());
         let player = thread.spawn(move || player.run()).map_err(StartError::Thread)?;
@@ -165,3 +167,5 @@ impl std::error::Error for StartError {
 fn epoch(now: Timestamp) -> String {
     format!("{:x}", now.unix_ns())
 }
+
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

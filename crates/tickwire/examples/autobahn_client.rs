@@ -10,7 +10,8 @@ use std::sync::mpsc::{Sender, channel};
 
 use clap::Parser;
 use tickwire::{
-    Client, Config, Connector, Context, Deflate, Destination, Ended, Handler, Message, Unconnected,
+    Client, Config, Connection, Connector, Deflate, Destination, Ended, Handler, Message,
+    Unconnected,
 };
 
 /// A name of its own, because an `Option` among the options would be one that may be left out.
@@ -74,8 +75,8 @@ impl Handler for Runner {
         connector.connect(self.destination(Step::Count), Step::Count);
     }
 
-    fn message(&mut self, connection: &mut Context<'_, Step>, message: Message<'_>) {
-        match *connection.state() {
+    fn message(&mut self, connection: &mut Connection<'_, Step>, message: Message<'_>) {
+        match *connection.state {
             Step::Count => {
                 let count = std::str::from_utf8(message.payload).ok();
                 self.cases = count.and_then(|count| count.parse().ok()).unwrap_or(0);
@@ -85,8 +86,8 @@ impl Handler for Runner {
         }
     }
 
-    fn close(&mut self, connection: &mut Context<'_, Step>, _ended: Ended) {
-        let number = match *connection.state() {
+    fn close(&mut self, connection: &mut Connection<'_, Step>, _ended: Ended) {
+        let number = match *connection.state {
             Step::Count if self.cases == 0 => {
                 return self.end(Err("the server did not say how many cases it has".to_owned()));
             }

@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use clap::Parser;
 use tickwire::{
-    Answer, BackendChoice, Batch, Config, Context, Deflate, Handler, Kind, Message, Publisher,
-    Request, Response, Server, Timestamp, Topic,
+    Answer, BackendChoice, Batch, Connection, Deflate, Handler, Kind, Message, Publisher, Request,
+    Server, Timestamp, Topic,
 };
 
 /// A name of its own, because an `Option` among the options would be one that may be left out.
@@ -57,21 +57,15 @@ struct Broadcast {
 impl Handler for Broadcast {
     type State = ();
 
-    fn request(&mut self, request: &Request<'_>, _peer: SocketAddr) -> Answer<()> {
-        if !request.wants_upgrade() {
-            return Answer::Http(
-                Response::text(426, "this is a WebSocket broadcast server")
-                    .with_header("Upgrade", "websocket".to_owned()),
-            );
-        }
+    fn request(&mut self, _request: &Request<'_>) -> Answer<()> {
         Answer::upgrade(())
     }
 
-    fn open(&mut self, connection: &mut Context<'_, ()>) {
+    fn open(&mut self, connection: &mut Connection<'_>) {
         connection.subscribe(&self.topic);
     }
 
-    fn message(&mut self, connection: &mut Context<'_, ()>, message: Message<'_>) {
+    fn message(&mut self, connection: &mut Connection<'_>, message: Message<'_>) {
         if message.kind == Kind::Text && message.payload == b"start" {
             // The publisher lives as long as the program.
             let _ = self.start.send(());
@@ -158,24 +152,28 @@ fn publish(batch: &Batch<'_>, topic: &Topic, size: usize, number: u64) -> u64 {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::parse();
-    let mut config = Config::new(arguments.listen);
-    config.shards = arguments.shards;
-    config.backend = arguments.backend;
-    config.deflate = arguments.deflate;
-    let bound = Server::bind(&config)?;
-    let publisher = bound.publisher();
-    let topic = publisher.topic("broadcast");
     let (start, started) = channel();
+    let server = Server::builder()
+        .listen(arguments.listen)
+        .shards(arguments.shards)
+        .backend(arguments.backend)
+        .deflate(arguments.deflate)
+        .route("/{*path}", move |shard| Broadcast {
+            topic: shard.publisher.topic("broadcast"),
+            start: start.clone(),
+        })
+        .start()?;
+    let publisher = server.publisher();
+    let topic = publisher.topic("broadcast");
     let source = Source {
         publisher,
-        topic: topic.clone(),
+        topic,
         size: arguments.size as usize,
         rate: arguments.rate,
         burst: arguments.burst.into(),
         start: started,
         number: 0,
     };
-    let server = bound.start(move |_| Broadcast { topic: topic.clone(), start: start.clone() })?;
     println!("broadcast at ws://{}/", server.local_addr());
     thread::Builder::new().name("source".to_owned()).spawn(move || source.run())?;
     server.join()?;

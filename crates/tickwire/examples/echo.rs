@@ -9,8 +9,7 @@ use std::net::SocketAddr;
 
 use clap::Parser;
 use tickwire::{
-    Answer, BackendChoice, Config, Context, Deflate, Handler, Message, Origins, Request, Response,
-    Server,
+    Answer, BackendChoice, Connection, Deflate, Handler, Message, Origins, Request, Server,
 };
 
 /// A name of its own, because an `Option` among the options would be one that may be left out.
@@ -50,34 +49,30 @@ struct Echo {
 impl Handler for Echo {
     type State = ();
 
-    fn request(&mut self, request: &Request<'_>, _peer: SocketAddr) -> Answer<()> {
-        if !request.wants_upgrade() {
-            return Answer::Http(
-                Response::text(426, "this is a WebSocket echo server")
-                    .with_header("Upgrade", "websocket".to_owned()),
-            );
-        }
+    fn request(&mut self, request: &Request<'_>) -> Answer<()> {
         let protocol = request.choose_protocol(&self.protocols);
         Answer::upgrade(()).with_protocol(protocol)
     }
 
-    fn message(&mut self, connection: &mut Context<'_, ()>, message: Message<'_>) {
+    fn message(&mut self, connection: &mut Connection<'_>, message: Message<'_>) {
         connection.send(message.kind, message.payload);
     }
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::parse();
-    let mut config = Config::new(arguments.listen);
-    config.shards = arguments.shards;
-    config.backend = arguments.backend;
-    config.limits.protocol.message_bytes_max = arguments.max_message;
-    config.deflate = arguments.deflate;
-    config.origins = arguments.origins;
     // Subprotocols live as long as the program.
     let protocols: Vec<&'static str> =
         arguments.protocols.into_iter().map(|name| &*name.leak()).collect();
-    let server = Server::bind(&config)?.start(move |_| Echo { protocols: protocols.clone() })?;
+    let server = Server::builder()
+        .listen(arguments.listen)
+        .shards(arguments.shards)
+        .backend(arguments.backend)
+        .limits(|limits| limits.protocol.message_bytes_max = arguments.max_message)
+        .deflate(arguments.deflate)
+        .origins(arguments.origins)
+        .route("/{*path}", move |_| Echo { protocols: protocols.clone() })
+        .start()?;
     println!("echo at ws://{}/", server.local_addr());
     server.join()?;
     Ok(())

@@ -1,45 +1,54 @@
 //! A WebSocket server engine: one small message to very many connections.
 //!
 //! Tickwire runs one event loop per core and spreads connections over them. An application
-//! implements [`Handler`], one per core, and publishes to topics from any thread; a message is
+//! implements [`Handler`], one per core, gives it a path, and publishes to topics from any thread; a message is
 //! encoded once, however many connections it goes to, and each connection gets all that a turn of
 //! the loop has for it in one system call. The protocol is RFC 6455, strictly.
 //!
-//! # A server in thirty lines
+//! # The smallest server
+//!
+//! It sends every message back. It is the example `hello`: `cargo run --example hello`.
+//!
+//! ```no_run
+#![doc = include_str!("../examples/hello.rs")]
+//! ```
+//!
+//! # A server with a handler
 //!
 //! ```
-//! use std::net::SocketAddr;
+//! use tickwire::{Answer, Connection, Handler, Message, Request, Response, Server, ShardStart, Topic};
 //!
-//! use tickwire::{Answer, Config, Context, Handler, Message, Request, Server, Topic};
+//! /// Everything that one says in a room, all others there hear.
+//! struct Rooms(ShardStart);
 //!
-//! /// Everything that one says, all others hear.
-//! struct Chat {
-//!     room: Topic,
-//! }
+//! impl Handler for Rooms {
+//!     /// The room that a connection is in.
+//!     type State = Topic;
 //!
-//! impl Handler for Chat {
-//!     type State = ();
-//!
-//!     fn request(&mut self, _request: &Request<'_>, _peer: SocketAddr) -> Answer<()> {
-//!         Answer::upgrade(())
+//!     fn request(&mut self, request: &Request<'_>) -> Answer<Topic> {
+//!         let room = request.parameter("room").unwrap_or_default();
+//!         Answer::upgrade(self.0.publisher.topic(&room))
 //!     }
 //!
-//!     fn open(&mut self, connection: &mut Context<'_, ()>) {
-//!         connection.subscribe(&self.room);
+//!     fn open(&mut self, connection: &mut Connection<'_, Topic>) {
+//!         let room = connection.state.clone();
+//!         connection.subscribe(&room);
 //!     }
 //!
-//!     fn message(&mut self, connection: &mut Context<'_, ()>, message: Message<'_>) {
-//!         if connection.publish_to_others(&self.room, message.kind, message.payload).is_err() {
+//!     fn message(&mut self, connection: &mut Connection<'_, Topic>, message: Message<'_>) {
+//!         if connection.publish_to_others(connection.state, message.kind, message.payload).is_err() {
 //!             connection.send_text("the room is too busy, say it again");
 //!         }
 //!     }
 //! }
 //!
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let bound = Server::bind(&Config::default())?;
-//! let room = bound.publisher().topic("room");
-//! let server = bound.start(move |_shard| Chat { room: room.clone() })?;
-//! println!("ws://{}/", server.local_addr());
+//! # fn main() -> Result<(), tickwire::Error> {
+//! let server = Server::builder()
+//!     .listen("127.0.0.1:0")
+//!     .route("/rooms/{room}", Rooms)
+//!     .get("/health", |_| Response::text(200, "ok"))
+//!     .start()?;
+//! println!("ws://{}/rooms/lobby", server.local_addr());
 //! # server.handle().shutdown();
 //! server.join()?;
 //! # Ok(())
@@ -48,14 +57,18 @@
 //!
 //! # Where to look
 //!
+//! - [`Builder`]: where a server listens, how it runs, which path leads to which handler, page or answer.
 //! - [`Handler`]: what the engine calls, when, and what may be done there.
-//! - [`Context`]: what a handler can do with a connection: send, subscribe, close, set a timer.
-//! - [`Publisher`]: topics, publishing from any thread, waiting for slow subscribers.
+//! - [`Connection`]: what a handler can do with a connection: send, subscribe, close, set a timer.
+//! - [`Publisher`] and [`ConnectionId`]: topics, publishing and sending from any thread, waiting for slow
+//!   subscribers.
 //! - [`Destination`], [`Connector`] and [`Client`]: connections to other servers, from a handler and
 //!   from a program that does nothing else.
 //! - [`Deflate`]: compression, for all connections together or for some of their own.
-//! - [`Config`] and [`Limits`]: every maximum, its default, its reason and what happens there.
-//! - [`sim`]: the same engine in a simulated world, for tests of handlers that can be repeated.
+//! - [`Config`] and [`Limits`]: every option, and every maximum with its default, its reason and what
+//!   happens there.
+//! - [`Builder::simulate`] and [`sim`]: the same server in a simulated world, for tests that can be
+//!   repeated.
 //! - [`frame`], [`protocol`]: the parts below, of use without the engine.
 //!
 //! A connection that stops reading costs a position in a log, not a queue: see
@@ -63,16 +76,14 @@
 
 #![forbid(unsafe_code)]
 
-pub use tickwire_protocol::{
-    Accepted, AnswerError, ClientError, CloseCode, Kind, Message, Request, Role,
-};
+pub use tickwire_protocol::{Accepted, AnswerError, ClientError, CloseCode, Kind, Message, Role};
 pub use tickwire_reactor::io::sim;
 pub use tickwire_reactor::{
-    Accept, Answer, BackendChoice, Balance, Batch, Bound, Client, Config, ConnectError,
-    ConnectionId, Connector, Context, Counters, Deflate, Destination, DestinationError, Ended,
-    Frame, Full, Handle, Handler, Lagged, Limits, Metrics, NotAnOrigin, NotDelivered, Origins,
-    Publisher, Response, Retained, Server, ShardFailed, ShardStart, StartError, Steering,
-    Timestamp, Topic, Unconnected,
+    Accept, Answer, BackendChoice, Balance, Batch, Bound, Builder, Client, Config, ConnectError,
+    Connection, ConnectionId, Connector, Counters, Deflate, Destination, DestinationError, Ended,
+    Error, Frame, Full, Handle, Handler, Lagged, Limits, Metrics, NotAnOrigin, NotDelivered,
+    Origins, Publisher, Request, Response, Retained, Server, ShardFailed, ShardStart, StartError,
+    Steering, Timestamp, Topic, Unconnected, route,
 };
 pub use {tickwire_frame as frame, tickwire_protocol as protocol};
 

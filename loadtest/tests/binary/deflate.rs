@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use tickwire::{Answer, Config, Context, Deflate, Handler, Kind, Message, Request, Server, Topic};
+use tickwire::{Answer, Connection, Deflate, Handler, Kind, Message, Request, Server, Topic};
 
 use crate::run::load;
 use crate::server::answering;
@@ -16,15 +16,15 @@ struct Both {
 impl Handler for Both {
     type State = ();
 
-    fn request(&mut self, _request: &Request<'_>, _peer: SocketAddr) -> Answer<()> {
+    fn request(&mut self, _request: &Request<'_>) -> Answer<()> {
         Answer::upgrade(())
     }
 
-    fn open(&mut self, connection: &mut Context<'_, ()>) {
+    fn open(&mut self, connection: &mut Connection<'_>) {
         connection.subscribe(&self.topic);
     }
 
-    fn message(&mut self, connection: &mut Context<'_, ()>, message: Message<'_>) {
+    fn message(&mut self, connection: &mut Connection<'_>, message: Message<'_>) {
         if message.kind == Kind::Binary {
             return connection.send(message.kind, message.payload);
         }
@@ -42,12 +42,12 @@ const PUBLISHED: u64 = 40;
 
 /// The engine on a free port, until it is dropped.
 fn engine(deflate: &str) -> (Server, SocketAddr) {
-    let mut config = Config::new("127.0.0.1:0".parse().unwrap());
-    config.shards = 1;
-    config.deflate = Deflate::parse(deflate).unwrap();
-    let bound = Server::bind(&config).unwrap();
-    let topic = bound.publisher().topic("everything");
-    let server = bound.start(move |_| Both { topic: topic.clone() }).unwrap();
+    let server = Server::builder()
+        .shards(1)
+        .deflate(Deflate::parse(deflate).unwrap())
+        .route("/{*path}", |shard| Both { topic: shard.publisher.topic("everything") })
+        .start()
+        .unwrap();
     let address = server.local_addr();
     (server, address)
 }

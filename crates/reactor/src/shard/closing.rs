@@ -7,6 +7,7 @@
 use tickwire_protocol::{CloseCode, Role};
 
 use super::dialing::fail;
+use super::hosted::Hosted;
 use super::messages::{call, close_if_asked};
 use crate::clock::Tick;
 use crate::connection::{Inbound, Stage};
@@ -17,8 +18,8 @@ use crate::local::Local;
 
 /// Sends our Close and waits for the peer's, for as long as `close_timeout`.
 pub(super) fn close<H: Handler>(
-    local: &mut Local<H::State>,
-    handler: &mut H,
+    local: &mut Local,
+    handler: &mut Hosted<H>,
     inbound: &mut [Inbound],
     key: Key,
     code: CloseCode,
@@ -39,7 +40,7 @@ pub(super) fn close<H: Handler>(
 /// What waits for the socket leaves before what is said from now on, and before the Close: messages,
 /// and publications too, as many as fit in a portion. If it is more than a connection may leave
 /// unsent, it would not leave in time.
-pub(super) fn keep_owed<S>(local: &mut Local<S>, key: Key) {
+pub(super) fn keep_owed(local: &mut Local, key: Key) {
     let most = local.limits.unsent_max();
     let link = &mut local.links[key.index()];
     let fanout = &mut local.fanouts[link.audience];
@@ -56,12 +57,7 @@ pub(super) fn keep_owed<S>(local: &mut Local<S>, key: Key) {
 }
 
 /// The WebSocket is over for the application: no more publications, no more calls but this last.
-pub(super) fn over<H: Handler>(
-    local: &mut Local<H::State>,
-    handler: &mut H,
-    key: Key,
-    ended: Ended,
-) {
+pub(super) fn over<H: Handler>(local: &mut Local, handler: &mut Hosted<H>, key: Key, ended: Ended) {
     let link = &mut local.links[key.index()];
     if link.stage != Stage::Open {
         return;
@@ -71,14 +67,14 @@ pub(super) fn over<H: Handler>(
     link.tally = 0;
     link.latest = local.tick.after(local.limits.farewell_timeout);
     local.unsubscribe_all(key.slot);
-    call(local, handler, key, |handler, context| handler.close(context, ended));
+    call(local, handler, key, |handler, connection| handler.close(connection, ended));
     // It is closed already; and a subscription that `close` made would be nobody's.
     local.close = None;
     local.unsubscribe_all(key.slot);
 }
 
 /// Nothing more will be said: the connection ends when it is flushed, or at its deadline.
-pub(super) fn finish<S>(local: &mut Local<S>, key: Key, stage: Stage) {
+pub(super) fn finish(local: &mut Local, key: Key, stage: Stage) {
     let link = &mut local.links[key.index()];
     if link.stage == Stage::Handshake {
         link.latest = local.tick.after(local.limits.farewell_timeout);
@@ -90,7 +86,7 @@ pub(super) fn finish<S>(local: &mut Local<S>, key: Key, stage: Stage) {
 
 /// Both sides have said their last, or we do not listen any more: `stage` is what follows for a
 /// server. A client waits for the server to end the stream (RFC 6455 section 7.1.1).
-pub(super) fn part<S>(local: &mut Local<S>, key: Key, stage: Stage) {
+pub(super) fn part(local: &mut Local, key: Key, stage: Stage) {
     match local.links[key.index()].role {
         Role::Server => finish(local, key, stage),
         Role::Client => finish(local, key, Stage::Parting),
@@ -99,8 +95,8 @@ pub(super) fn part<S>(local: &mut Local<S>, key: Key, stage: Stage) {
 
 /// The stream of the peer has ended, or the socket is broken.
 pub(super) fn ended<H: Handler>(
-    local: &mut Local<H::State>,
-    handler: &mut H,
+    local: &mut Local,
+    handler: &mut Hosted<H>,
     key: Key,
     broken: bool,
 ) {
@@ -120,8 +116,8 @@ pub(super) fn ended<H: Handler>(
 }
 
 pub(super) fn lagged<H: Handler>(
-    local: &mut Local<H::State>,
-    handler: &mut H,
+    local: &mut Local,
+    handler: &mut Hosted<H>,
     inbound: &mut [Inbound],
     key: Key,
 ) {
@@ -130,7 +126,7 @@ pub(super) fn lagged<H: Handler>(
     }
     local.counters.overruns += 1;
     let mut decision = Lagged::Skip;
-    call(local, handler, key, |handler, context| decision = handler.lagged(context));
+    call(local, handler, key, |handler, connection| decision = handler.lagged(connection));
     if let Lagged::Close(code, reason) = decision {
         local.close.get_or_insert_with(|| (code, reason.to_owned()));
     }
@@ -142,7 +138,7 @@ pub(super) fn lagged<H: Handler>(
 }
 
 /// Closes the socket whatever is still unsent.
-pub(super) fn abandon<S>(local: &mut Local<S>, key: Key) {
+pub(super) fn abandon(local: &mut Local, key: Key) {
     local.links[key.index()].unsent = None;
     finish(local, key, Stage::Ending);
 }

@@ -5,6 +5,7 @@ use tickwire_protocol::{CloseCode, Refusal};
 use super::Shard;
 use super::closing::{abandon, close, over};
 use super::dialing::timed_out;
+use super::hosted::Hosted;
 use super::messages::{call, close_if_asked};
 use super::opening::refuse;
 use crate::clock::Tick;
@@ -29,7 +30,7 @@ impl<H: Handler, B: Backend> Shard<H, B> {
             let (local, handler) = (&mut self.local, &mut self.handler);
             if local.links[key.index()].timer <= tick {
                 local.links[key.index()].timer = Tick::NEVER;
-                call(local, handler, key, |handler, context| handler.timer(context));
+                call(local, handler, key, |handler, connection| handler.timer(connection));
                 close_if_asked(local, handler, &mut self.inbound, key);
             }
             // Asked after the timer: a close there sets another deadline.
@@ -47,8 +48,8 @@ impl<H: Handler, B: Backend> Shard<H, B> {
 
 /// The engine's deadline of a connection has come.
 fn deadline<H: Handler>(
-    local: &mut Local<H::State>,
-    handler: &mut H,
+    local: &mut Local,
+    handler: &mut Hosted<H>,
     inbound: &mut [Inbound],
     key: Key,
 ) {
@@ -92,8 +93,8 @@ fn deadline<H: Handler>(
 
 /// Something has been under way for as long as it may be, however regularly it moved.
 fn outlasted<H: Handler>(
-    local: &mut Local<H::State>,
-    handler: &mut H,
+    local: &mut Local,
+    handler: &mut Hosted<H>,
     inbound: &mut [Inbound],
     key: Key,
 ) {

@@ -18,16 +18,17 @@ use tracing::debug;
 
 use super::Shard;
 use super::closing::finish;
+use super::hosted::{Hosted, Wish};
 use super::messages::{call, discard};
 use super::opening::{count_dedicated, opened, seat};
 use crate::clock::Tick;
 use crate::connection::{Inbound, Stage};
-use crate::connector::{Connector, Unconnected};
+use crate::connector::Unconnected;
 use crate::destination::Destination;
 use crate::error::ConnectError;
 use crate::handler::Handler;
 use crate::io::{Backend, Key};
-use crate::local::{Local, Wish};
+use crate::local::Local;
 
 /// A connection of ours that is not open yet.
 #[derive(Debug)]
@@ -52,8 +53,8 @@ impl Attempt {
 
 /// The handshake with a destination, and its request, which offers `deflate`. [`answered`] is the one
 /// place that sees what was agreed on.
-fn request<S>(
-    local: &mut Local<S>,
+fn request(
+    local: &mut Local,
     destination: &Destination,
     deflate: Option<&DeflatePolicy>,
 ) -> Result<(ClientHandshake, Vec<u8>), ConnectError> {
@@ -86,7 +87,7 @@ impl<H: Handler, B: Backend> Shard<H, B> {
             return self.forget_wishes();
         }
         let tick = self.local.tick;
-        let wishes = &mut self.local.wishes;
+        let wishes = &mut self.handler.wishes;
         let due: Vec<_> = wishes.extract_if(.., |wish| wish.at <= tick).collect();
         self.local.next_wish = wishes.iter().map(|wish| wish.at).min().unwrap_or(Tick::NEVER);
         for Wish { destination, state, .. } in due {
@@ -97,10 +98,10 @@ impl<H: Handler, B: Backend> Shard<H, B> {
     /// Tells of every connection that is wanted and will not be begun any more. What is wanted in
     /// answer to that is not told of, or it would have no end.
     fn forget_wishes(&mut self) {
-        for Wish { destination, state, .. } in std::mem::take(&mut self.local.wishes) {
+        for Wish { destination, state, .. } in std::mem::take(&mut self.handler.wishes) {
             self.give_up(destination, state, ConnectError::ShuttingDown);
         }
-        for wish in std::mem::take(&mut self.local.wishes) {
+        for wish in std::mem::take(&mut self.handler.wishes) {
             discard(&mut self.local, wish);
         }
         self.local.next_wish = Tick::NEVER;
@@ -147,7 +148,7 @@ impl<H: Handler, B: Backend> Shard<H, B> {
         let link = seat(local, &mut self.inbound, key);
         link.role = Role::Client;
         link.stage = Stage::Connecting;
-        link.state = Some(state);
+        self.handler.keep(key, state);
         self.inbound[key.index()] = Inbound::Outgoing(Box::new(attempt));
         local.set_deadline(key, local.limits.connect_timeout);
     }
@@ -172,7 +173,7 @@ impl<H: Handler, B: Backend> Shard<H, B> {
                 Err(last) => error = last,
             }
         }
-        let state = self.local.links[key.index()].state.take();
+        let state = self.handler.take(key);
         finish(&mut self.local, key, Stage::Ending);
         if let Some(state) = state {
             self.give_up(attempt.destination, state, error);
@@ -181,9 +182,8 @@ impl<H: Handler, B: Backend> Shard<H, B> {
 
     fn give_up(&mut self, destination: Destination, state: H::State, error: ConnectError) {
         self.local.counters.connect_failures += 1;
-        let mut connector = Connector::new(&mut self.local);
+        let (handler, mut connector) = self.handler.lend_connector(&mut self.local);
         let unconnected = Unconnected { destination, state, error };
-        let handler = &mut self.handler;
         let told = || handler.connect_failed(&mut connector, unconnected);
         if catch_unwind(AssertUnwindSafe(told)).is_err() {
             // There is no connection that it could cost.
@@ -193,7 +193,7 @@ impl<H: Handler, B: Backend> Shard<H, B> {
 }
 
 /// The socket is connected: the request leaves.
-pub(super) fn connected<S>(local: &mut Local<S>, inbound: &mut [Inbound], key: Key) {
+pub(super) fn connected(local: &mut Local, inbound: &mut [Inbound], key: Key) {
     let is_awaited = local.link(key).is_some_and(|link| link.stage == Stage::Connecting);
     if let (true, Inbound::Outgoing(attempt)) = (is_awaited, &mut inbound[key.index()]) {
         attempt.connected = true;
@@ -207,8 +207,8 @@ pub(super) fn connected<S>(local: &mut Local<S>, inbound: &mut [Inbound], key: K
 
 /// Feeds the answer; when it is whole and right, `inbound` moves on to what follows it.
 pub(super) fn answered<H: Handler>(
-    local: &mut Local<H::State>,
-    handler: &mut H,
+    local: &mut Local,
+    handler: &mut Hosted<H>,
     inbound: &mut Inbound,
     key: Key,
     bytes: &mut &mut [u8],
@@ -221,7 +221,9 @@ pub(super) fn answered<H: Handler>(
             local.counters.connected += 1;
             local.links[key.index()].stage = Stage::Open;
             local.set_deadline(key, local.limits.ping_after);
-            call(local, handler, key, |handler, context| handler.connected(context, &accepted));
+            call(local, handler, key, |handler, connection| {
+                handler.connected(connection, &accepted)
+            });
         }
         Err(ClientError::Status(status @ 300..=399)) => {
             let location = attempt.handshake.location().map(Box::from);
@@ -232,7 +234,7 @@ pub(super) fn answered<H: Handler>(
 }
 
 /// Its deadline has come; which one depends on how far it is.
-pub(super) fn timed_out<S>(local: &mut Local<S>, inbound: &Inbound, key: Key) {
+pub(super) fn timed_out(local: &mut Local, inbound: &Inbound, key: Key) {
     let Inbound::Outgoing(attempt) = inbound else { return };
     let error = match attempt.connected {
         false => ConnectError::ConnectTimeout,
@@ -242,7 +244,7 @@ pub(super) fn timed_out<S>(local: &mut Local<S>, inbound: &Inbound, key: Key) {
 }
 
 /// An attempt has failed. What follows from that is done by [`Shard::dial`], which has the back end.
-pub(super) fn fail<S>(local: &mut Local<S>, key: Key, error: ConnectError) {
+pub(super) fn fail(local: &mut Local, key: Key, error: ConnectError) {
     let Some(link) = local.link(key) else { return };
     link.stage = Stage::Ending;
     link.deadline = Tick::NEVER;

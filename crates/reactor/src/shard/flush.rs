@@ -285,6 +285,6 @@ impl<H: Handler, B: Backend> Shard<H, B> {
             (Role::Server, Some(loads)) => loads.leave(usize::from(local.shard)),
             (Role::Server, None) => {}
         }
-        discard(local, link);
+        discard(local, self.handler.take(key));
     }
 }

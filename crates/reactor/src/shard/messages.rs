@@ -11,17 +11,17 @@ use tickwire_protocol::{CloseCode, Event, Inflater};
 
 use super::closing::{abandon, close, over, part};
 use super::dialing::answered;
+use super::hosted::Hosted;
 use super::opening::request;
 use crate::clock::Tick;
 use crate::connection::{Inbound, Stage};
-use crate::context::Context;
-use crate::handler::{Ended, Handler};
+use crate::handler::{Connection, Ended, Handler};
 use crate::io::Key;
 use crate::local::Local;
 
 pub(super) fn received<H: Handler>(
-    local: &mut Local<H::State>,
-    handler: &mut H,
+    local: &mut Local,
+    handler: &mut Hosted<H>,
     inbound: &mut [Inbound],
     inflater: &mut Inflater,
     key: Key,
@@ -50,7 +50,7 @@ pub(super) fn received<H: Handler>(
 }
 
 /// Counts what comes behind our last word; whether it is more than a peer can have had on its way.
-fn is_ignored_for_too_long<S>(local: &mut Local<S>, key: Key, bytes: usize) -> bool {
+fn is_ignored_for_too_long(local: &mut Local, key: Key, bytes: usize) -> bool {
     let most = local.limits.ignored_max();
     let Some(link) = local.link(key) else { return false };
     if !matches!(link.stage, Stage::Closing | Stage::Parting | Stage::Finishing) {
@@ -62,8 +62,8 @@ fn is_ignored_for_too_long<S>(local: &mut Local<S>, key: Key, bytes: usize) -> b
 
 /// Runs whatever whole messages `bytes` complete.
 fn messages<H: Handler>(
-    local: &mut Local<H::State>,
-    handler: &mut H,
+    local: &mut Local,
+    handler: &mut Hosted<H>,
     inbound: &mut [Inbound],
     shared: &mut Inflater,
     key: Key,
@@ -85,7 +85,9 @@ fn messages<H: Handler>(
             Some(Event::Message(message)) => {
                 local.counters.received_messages += 1;
                 await_rest(local, key, false);
-                call(local, handler, key, |handler, context| handler.message(context, message));
+                call(local, handler, key, |handler, connection| {
+                    handler.message(connection, message)
+                });
                 close_if_asked(local, handler, inbound, key);
             }
             Some(event @ (Event::Ping(_) | Event::Pong(_))) => {
@@ -119,7 +121,7 @@ fn messages<H: Handler>(
 
 /// Takes note of whether the rest of a frame or message is due: it is, at the same time, until the
 /// frame or message that has begun is complete.
-fn await_rest<S>(local: &mut Local<S>, key: Key, is_amid: bool) {
+fn await_rest(local: &mut Local, key: Key, is_amid: bool) {
     let link = &mut local.links[key.index()];
     if link.stage != Stage::Open {
         return;
@@ -133,7 +135,7 @@ fn await_rest<S>(local: &mut Local<S>, key: Key, is_amid: bool) {
 }
 
 /// Counts a Ping of the peer; whether it is one too many in its second.
-fn is_flood<S>(local: &mut Local<S>, key: Key) -> bool {
+fn is_flood(local: &mut Local, key: Key) -> bool {
     let link = &mut local.links[key.index()];
     if link.tally == 0 || local.tick.since(link.pings_since) >= Duration::from_secs(1) {
         link.pings_since = local.tick;
@@ -145,28 +147,28 @@ fn is_flood<S>(local: &mut Local<S>, key: Key) -> bool {
 
 /// Calls the handler for a connection. If it panics, the connection is to be closed with 1011.
 pub(super) fn call<H: Handler>(
-    local: &mut Local<H::State>,
-    handler: &mut H,
+    local: &mut Local,
+    handler: &mut Hosted<H>,
     key: Key,
-    run: impl FnOnce(&mut H, &mut Context<'_, H::State>),
+    run: impl FnOnce(&mut H, &mut Connection<'_, H::State>),
 ) {
-    let mut context = Context::new(local, key);
-    if catch_unwind(AssertUnwindSafe(|| run(handler, &mut context))).is_err() {
+    let (handler, mut connection) = handler.lend(local, key);
+    if catch_unwind(AssertUnwindSafe(|| run(handler, &mut connection))).is_err() {
         local.counters.panicked += 1;
         local.close = Some((CloseCode::INTERNAL_ERROR, "internal error".to_owned()));
     }
 }
 
 /// Drops something of the application's, which may panic like any other code of it.
-pub(super) fn discard<S, T>(local: &mut Local<S>, value: T) {
+pub(super) fn discard<T>(local: &mut Local, value: T) {
     if catch_unwind(AssertUnwindSafe(|| drop(value))).is_err() {
         local.counters.panicked += 1;
     }
 }
 
 pub(super) fn close_if_asked<H: Handler>(
-    local: &mut Local<H::State>,
-    handler: &mut H,
+    local: &mut Local,
+    handler: &mut Hosted<H>,
     inbound: &mut [Inbound],
     key: Key,
 ) {

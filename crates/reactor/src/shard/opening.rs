@@ -9,26 +9,22 @@
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use tickwire_protocol::{Connection, DeflateParams, Refusal, Request, RequestReader, Role};
+use tickwire_protocol::{Connection, DeflateParams, Refusal, RequestReader, Role};
 use tracing::error;
 
 use super::closing::{abandon, finish};
+use super::hosted::Hosted;
 use super::messages::{call, discard};
 use crate::admission::{Network, Place, Taken};
 use crate::connection::{Inbound, Link, Stage};
 use crate::deflate::Direction;
-use crate::handler::{Accept, Answer, Handler, Response};
+use crate::handler::{Accept, Answer, Handler, Request, Response};
 use crate::io::Key;
 use crate::limits::Limits;
 use crate::local::Local;
 use crate::table::make_room;
 
-pub(super) fn accepted<S>(
-    local: &mut Local<S>,
-    inbound: &mut Vec<Inbound>,
-    key: Key,
-    peer: SocketAddr,
-) {
+pub(super) fn accepted(local: &mut Local, inbound: &mut Vec<Inbound>, key: Key, peer: SocketAddr) {
     local.counters.accepted += 1;
     seat(local, inbound, key).stage = Stage::Handshake;
     if let Err(taken) = admit(local, key, Network::of(peer.ip())) {
@@ -40,11 +36,7 @@ pub(super) fn accepted<S>(
 }
 
 /// Makes room in the tables for a connection that the back end has named, and gives its link.
-pub(super) fn seat<'a, S>(
-    local: &'a mut Local<S>,
-    inbound: &mut Vec<Inbound>,
-    key: Key,
-) -> &'a mut Link<S> {
+pub(super) fn seat<'a>(local: &'a mut Local, inbound: &mut Vec<Inbound>, key: Key) -> &'a mut Link {
     local.counters.connections_now += 1;
     make_room(&mut local.links, key.index());
     make_room(inbound, key.index());
@@ -61,7 +53,7 @@ pub(super) fn seat<'a, S>(
 }
 
 /// Takes a place of the server for the connection; it is given back with the slot.
-fn admit<S>(local: &mut Local<S>, key: Key, network: Network) -> Result<(), Taken> {
+fn admit(local: &mut Local, key: Key, network: Network) -> Result<(), Taken> {
     let admission = &local.hub.admission;
     admission.admit(network)?;
     if admission.counts_networks() {
@@ -76,7 +68,7 @@ fn admit<S>(local: &mut Local<S>, key: Key, network: Network) -> Result<(), Take
 }
 
 /// Tells a connection that there is no place for it, before anything was read from it.
-fn turn_away<S>(local: &mut Local<S>, key: Key, taken: Taken) {
+fn turn_away(local: &mut Local, key: Key, taken: Taken) {
     let refusal = match taken {
         Taken::Server => {
             local.counters.refused_full += 1;
@@ -98,8 +90,8 @@ fn turn_away<S>(local: &mut Local<S>, key: Key, taken: Taken) {
 
 /// Feeds the request; when it is whole, `inbound` moves on to what follows it.
 pub(super) fn request<H: Handler>(
-    local: &mut Local<H::State>,
-    handler: &mut H,
+    local: &mut Local,
+    handler: &mut Hosted<H>,
     inbound: &mut Inbound,
     key: Key,
     bytes: &mut &mut [u8],
@@ -111,12 +103,12 @@ pub(super) fn request<H: Handler>(
         Ok(None) if is_first => *reader = Some(Box::new(first)),
         Ok(None) => {}
         Ok(Some(request)) => {
-            *inbound = answer(local, handler, key, &request, *peer);
+            *inbound = answer(local, handler, key, &Request::new(request, *peer));
             if matches!(inbound, Inbound::Open { .. }) {
                 local.counters.upgraded += 1;
                 local.links[key.index()].stage = Stage::Open;
                 local.set_deadline(key, local.limits.ping_after);
-                call(local, handler, key, |handler, context| handler.open(context));
+                call(local, handler, key, |handler, connection| handler.open(connection));
                 if local.is_ending {
                     local.latecomers.push(key);
                 }
@@ -131,11 +123,10 @@ pub(super) fn request<H: Handler>(
 
 /// Answers a request; gives what the connection is from now on.
 fn answer<H: Handler>(
-    local: &mut Local<H::State>,
-    handler: &mut H,
+    local: &mut Local,
+    handler: &mut Hosted<H>,
     key: Key,
     request: &Request<'_>,
-    peer: SocketAddr,
 ) -> Inbound {
     if request.wants_upgrade() && !local.hub.admission.origins.allows(request) {
         local.counters.refused_origin += 1;
@@ -143,7 +134,7 @@ fn answer<H: Handler>(
         refuse(local, key, &refusal.to_method(request.method()));
         return Inbound::Discard;
     }
-    let asked = catch_unwind(AssertUnwindSafe(|| handler.request(request, peer)));
+    let asked = catch_unwind(AssertUnwindSafe(|| handler.handler().request(request)));
     let Ok(answer) = asked else {
         local.counters.panicked += 1;
         http(local, key, request, &Response::text(500, "the server could not answer this"));
@@ -157,7 +148,7 @@ fn answer<H: Handler>(
         }
         Answer::Upgrade(accept) => match upgrade(local, key, request, &accept) {
             Ok(agreed) => {
-                local.links[key.index()].state = Some(accept.state);
+                handler.keep(key, accept.state);
                 opened(local, key, agreed.as_ref())
             }
             Err(refusal) => {
@@ -170,7 +161,7 @@ fn answer<H: Handler>(
 }
 
 fn upgrade<S>(
-    local: &mut Local<S>,
+    local: &mut Local,
     key: Key,
     request: &Request<'_>,
     accept: &Accept<S>,
@@ -190,7 +181,7 @@ fn upgrade<S>(
 }
 
 /// An open connection, with what it needs for what it has agreed on of compression.
-pub(super) fn opened<S>(local: &mut Local<S>, key: Key, agreed: Option<&DeflateParams>) -> Inbound {
+pub(super) fn opened(local: &mut Local, key: Key, agreed: Option<&DeflateParams>) -> Inbound {
     let role = local.links[key.index()].role;
     let Some(params) = agreed else {
         count_dedicated(local, key, false);
@@ -214,13 +205,13 @@ pub(super) fn opened<S>(local: &mut Local<S>, key: Key, agreed: Option<&DeflateP
 
 /// Takes note of whether a connection has, or has offered to have, a compressor or a decompressor of
 /// its own.
-pub(super) fn count_dedicated<S>(local: &mut Local<S>, key: Key, dedicated: bool) {
+pub(super) fn count_dedicated(local: &mut Local, key: Key, dedicated: bool) {
     let before = std::mem::replace(&mut local.links[key.index()].dedicated, dedicated);
     local.counters.deflate_dedicated_now += u64::from(dedicated);
     local.counters.deflate_dedicated_now -= u64::from(before);
 }
 
-fn http<S>(local: &mut Local<S>, key: Key, request: &Request<'_>, answer: &Response) {
+fn http(local: &mut Local, key: Key, request: &Request<'_>, answer: &Response) {
     let headers = borrowed(&answer.headers);
     let response = tickwire_protocol::Response {
         status: answer.status,
@@ -244,7 +235,7 @@ fn borrowed<'a>(headers: &'a [(&'static str, String)]) -> Vec<(&'a str, &'a str)
     headers.iter().map(|(name, value)| (*name, value.as_str())).collect()
 }
 
-pub(super) fn refuse<S>(local: &mut Local<S>, key: Key, refusal: &Refusal) {
+pub(super) fn refuse(local: &mut Local, key: Key, refusal: &Refusal) {
     local.counters.refused += 1;
     local.send(key, |out| refusal.encode(out));
     finish(local, key, Stage::Finishing);

@@ -130,7 +130,7 @@ impl<H: Handler, B: Backend> Shard<H, B> {
             Role::Client => "the client shuts down",
         };
         keep_owed(local, key);
-        call(local, handler, key, |handler, context| handler.shutdown(context));
+        call(local, handler, key, |handler, connection| handler.shutdown(connection));
         let going_away = || (CloseCode::GOING_AWAY, reason.to_owned());
         let (code, reason) = local.close.take().unwrap_or_else(going_away);
         close(local, handler, &mut self.inbound, key, code, &reason);
@@ -163,7 +163,7 @@ impl<H: Handler, B: Backend> Shard<H, B> {
     }
 }
 
-fn key_of<S>(local: &Local<S>, slot: usize) -> Key {
+fn key_of(local: &Local, slot: usize) -> Key {
     let number = u32::try_from(slot).expect("slots are 32 bits");
     local.links[slot].key(number)
 }

@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tickwire_protocol::{Accepted, CloseCode, Message, Request};
+use tickwire_protocol::{Accepted, CloseCode, Message};
 use tickwire_reactor::{
-    Answer, ConnectionId, Connector, Context, Destination, Ended, Handler, Lagged, Limits,
-    Publisher, Response, ShardStart, Unconnected,
+    Answer, Connection, ConnectionId, Connector, Destination, Ended, Handler, Lagged, Limits,
+    Publisher, Request, Response, ShardStart, Unconnected,
 };
 
 /// One shard's share of the application.
@@ -130,7 +130,7 @@ impl Application {
     }
 
     /// Does what the words of a message say.
-    fn obey(&self, connection: &mut Context<'_, Mode>, text: &str) {
+    fn obey(&self, connection: &mut Connection<'_, Mode>, text: &str) {
         let mut words = text.splitn(3, ' ');
         let mut word = || words.next().unwrap_or_default();
         let number = |word: &str| word.parse::<u64>().expect("a number");
@@ -196,11 +196,11 @@ fn destination(addresses: &str, target: &str) -> Destination {
 }
 
 /// What a handler sees of a request.
-fn seen(request: &Request<'_>, peer: SocketAddr) -> String {
+fn seen(request: &Request<'_>) -> String {
     let headers: Vec<String> =
         request.headers().map(|(name, value)| format!("{name}={}", value.escape_ascii())).collect();
     let (method, path, query) = (request.method(), request.path(), request.query());
-    format!("{method} {path} {query:?} {headers:?} from {}", peer.ip())
+    format!("{method} {path} {query:?} {headers:?} from {}", request.peer().ip())
 }
 
 /// A text of `bytes` bytes, or as many as it takes, that begins with a number.
@@ -214,7 +214,7 @@ pub(crate) fn numbered(number: u64, bytes: u64) -> String {
 impl Handler for Application {
     type State = Mode;
 
-    fn request(&mut self, request: &Request<'_>, peer: SocketAddr) -> Answer<Mode> {
+    fn request(&mut self, request: &Request<'_>) -> Answer<Mode> {
         if let Some(state) = Mode::of(request.path()) {
             let protocol = request.choose_protocol(&["superchat"]);
             return Answer::upgrade(state).with_protocol(protocol);
@@ -222,30 +222,29 @@ impl Handler for Application {
         Answer::Http(match request.path() {
             "/panic/request" => panic!("asked for"),
             "/page" => Response::text(200, "a page"),
-            "/seen" => Response::text(200, seen(request, peer)),
+            "/seen" => Response::text(200, seen(request)),
             "/private" if request.header("Authorization") == Some("Bearer sesame") => {
                 return Answer::upgrade(Mode::Echo);
             }
             "/private" => {
                 let refusal = Response::text(401, "say who you are");
-                refusal.with_header("WWW-Authenticate", "Bearer".to_owned())
+                refusal.with_header("WWW-Authenticate", "Bearer")
             }
             "/forbidden" => Response::text(403, "nobody is let in here"),
             "/page-of-100-kilobytes" => Response::text(200, numbered(0, 100_000)),
             "/long-page" => Response::text(200, numbered(0, 4_000_000)),
             "/header-that-ends-its-line" => {
                 let page = Response::text(200, "a page");
-                page.with_header("X-Line", "one\r\nX-Two: two".to_owned())
+                page.with_header("X-Line", "one\r\nX-Two: two")
             }
             "/with-cookie" => {
-                return Answer::upgrade(Mode::Echo).with_header("Set-Cookie", "a=1".into());
+                return Answer::upgrade(Mode::Echo).with_header("Set-Cookie", "a=1");
             }
             "/upgrade-header-that-ends-its-line" => {
-                return Answer::upgrade(Mode::Echo)
-                    .with_header("X-Line", "one\r\nX-Two: two".into());
+                return Answer::upgrade(Mode::Echo).with_header("X-Line", "one\r\nX-Two: two");
             }
             "/handshake-header" => {
-                return Answer::upgrade(Mode::Echo).with_header("sec-websocket-accept", "x".into());
+                return Answer::upgrade(Mode::Echo).with_header("sec-websocket-accept", "x");
             }
             "/protocol-not-offered" => {
                 return Answer::upgrade(Mode::Echo).with_protocol("chess");
@@ -254,9 +253,9 @@ impl Handler for Application {
         })
     }
 
-    fn open(&mut self, connection: &mut Context<'_, Mode>) {
+    fn open(&mut self, connection: &mut Connection<'_, Mode>) {
         self.journal.write(Entry::Opened(connection.id()));
-        match *connection.state() {
+        match *connection.state {
             Mode::Panic("open") => panic!("asked for"),
             Mode::CloseByTimer => connection.set_timer(Limits::default().ping_after),
             Mode::Panic("timer") => connection.set_timer(Duration::from_millis(1)),
@@ -265,7 +264,7 @@ impl Handler for Application {
         }
     }
 
-    fn connected(&mut self, connection: &mut Context<'_, Mode>, accepted: &Accepted) {
+    fn connected(&mut self, connection: &mut Connection<'_, Mode>, accepted: &Accepted) {
         self.journal.write_outgoing(format!("connected {:?}", accepted.protocol));
         self.open(connection);
     }
@@ -284,27 +283,27 @@ impl Handler for Application {
         }
     }
 
-    fn message(&mut self, connection: &mut Context<'_, Mode>, message: Message<'_>) {
+    fn message(&mut self, connection: &mut Connection<'_, Mode>, message: Message<'_>) {
         self.journal.write(Entry::Message(connection.id()));
-        match *connection.state() {
+        match *connection.state {
             Mode::Echo => connection.send(message.kind, message.payload),
             Mode::Panic("message") => panic!("asked for"),
             _ => self.obey(connection, std::str::from_utf8(message.payload).expect("words")),
         }
     }
 
-    fn timer(&mut self, connection: &mut Context<'_, Mode>) {
+    fn timer(&mut self, connection: &mut Connection<'_, Mode>) {
         self.journal.write(Entry::Timer(connection.id()));
-        match *connection.state() {
+        match *connection.state {
             Mode::Panic("timer") => panic!("asked for"),
             Mode::CloseByTimer => connection.close(CloseCode(4000), "time is up"),
             _ => connection.send_text("timer"),
         }
     }
 
-    fn lagged(&mut self, connection: &mut Context<'_, Mode>) -> Lagged {
+    fn lagged(&mut self, connection: &mut Connection<'_, Mode>) -> Lagged {
         self.journal.write(Entry::Lagged(connection.id()));
-        match *connection.state() {
+        match *connection.state {
             Mode::Panic("lagged") => panic!("asked for"),
             Mode::Skip => {
                 connection.send_text("skipped");
@@ -314,14 +313,14 @@ impl Handler for Application {
         }
     }
 
-    fn shutdown(&mut self, connection: &mut Context<'_, Mode>) {
-        assert_ne!(*connection.state(), Mode::Panic("shutdown"), "asked for");
+    fn shutdown(&mut self, connection: &mut Connection<'_, Mode>) {
+        assert_ne!(*connection.state, Mode::Panic("shutdown"), "asked for");
         connection.send_text("goodbye");
     }
 
-    fn close(&mut self, connection: &mut Context<'_, Mode>, ended: Ended) {
+    fn close(&mut self, connection: &mut Connection<'_, Mode>, ended: Ended) {
         self.journal.write(Entry::Closed(connection.id(), ended));
-        match *connection.state() {
+        match *connection.state {
             Mode::Panic("close") => panic!("asked for"),
             Mode::Undead => {
                 connection.send_text("boo");

@@ -10,8 +10,7 @@ use socket2::{Domain, Socket, Type};
 
 use tickwire_protocol::{CloseCode, Kind, Message, Role};
 use tickwire_reactor::{
-    Client, Config, Connector, Context, Destination, Ended, Handler, Server, ShardStart,
-    Unconnected,
+    Client, Config, Connection, Connector, Destination, Ended, Handler, Server, Unconnected,
 };
 
 use crate::application::{Application, Journal};
@@ -38,23 +37,23 @@ impl Teller {
 impl Handler for Teller {
     type State = u32;
 
-    fn open(&mut self, connection: &mut Context<'_, u32>) {
+    fn open(&mut self, connection: &mut Connection<'_, u32>) {
         assert_eq!(connection.role(), Role::Client);
-        self.tell(Told::Opened(*connection.state()));
+        self.tell(Told::Opened(*connection.state));
         connection.send_text("hello");
     }
 
-    fn message(&mut self, connection: &mut Context<'_, u32>, message: Message<'_>) {
+    fn message(&mut self, connection: &mut Connection<'_, u32>, message: Message<'_>) {
         let text = String::from_utf8_lossy(message.payload).into_owned();
-        self.tell(Told::Heard(*connection.state(), text));
+        self.tell(Told::Heard(*connection.state, text));
     }
 
     fn connect_failed(&mut self, _: &mut Connector<'_, u32>, unconnected: Unconnected<u32>) {
         self.tell(Told::Failed(unconnected.state, unconnected.error.to_string()));
     }
 
-    fn close(&mut self, connection: &mut Context<'_, u32>, ended: Ended) {
-        self.tell(Told::Closed(*connection.state(), ended));
+    fn close(&mut self, connection: &mut Connection<'_, u32>, ended: Ended) {
+        self.tell(Told::Closed(*connection.state, ended));
     }
 }
 
@@ -63,9 +62,10 @@ fn next(told: &Receiver<Told>) -> Told {
 }
 
 fn server() -> Server {
-    let bound = Server::bind(&Config::default()).expect("a port of this machine");
-    let application = |shard: ShardStart| Application::new(&shard, Journal::default());
-    bound.start(application).expect("threads can be started")
+    Server::builder()
+        .fallback(|shard| Application::new(&shard, Journal::default()))
+        .start()
+        .expect("a port of this machine, and threads")
 }
 
 fn client(shards: usize) -> (Client<u32>, Receiver<Told>) {
@@ -122,11 +122,11 @@ fn threads_reach_a_clients_connections_by_name() {
     impl Handler for Named {
         type State = u32;
 
-        fn open(&mut self, connection: &mut Context<'_, u32>) {
+        fn open(&mut self, connection: &mut Connection<'_, u32>) {
             self.0.send(connection.id()).expect("the test listens");
         }
 
-        fn message(&mut self, connection: &mut Context<'_, u32>, message: Message<'_>) {
+        fn message(&mut self, connection: &mut Connection<'_, u32>, message: Message<'_>) {
             self.1.message(connection, message);
         }
     }
@@ -163,7 +163,7 @@ impl Handler for Gated {
         connector.connect(nowhere, 2);
     }
 
-    fn message(&mut self, _: &mut Context<'_, u32>, _: Message<'_>) {}
+    fn message(&mut self, _: &mut Connection<'_, u32>, _: Message<'_>) {}
 
     fn connect_failed(&mut self, connector: &mut Connector<'_, u32>, failed: Unconnected<u32>) {
         if failed.state == 2 {

@@ -1,11 +1,10 @@
 //! A handler that panics costs the connection it was called for, and nobody else anything.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use tickwire_protocol::{CloseCode, Kind, Message, Request};
+use tickwire_protocol::{CloseCode, Kind, Message};
 use tickwire_reactor::io::sim::Simulation;
-use tickwire_reactor::{Answer, Context, Ended, Handler, Limits};
+use tickwire_reactor::{Answer, Connection, Ended, Handler, Limits, Request};
 
 use crate::session::Session;
 use crate::wire;
@@ -36,13 +35,13 @@ struct Bomber;
 impl Handler for Bomber {
     type State = Bomb;
 
-    fn request(&mut self, request: &Request<'_>, _peer: SocketAddr) -> Answer<Bomb> {
+    fn request(&mut self, request: &Request<'_>) -> Answer<Bomb> {
         // Not one that the client offers, if it comes by this path: its bomb goes off at once.
         let protocol = (request.path() == "/chess").then_some("chess");
         Answer::upgrade(Bomb).with_protocol(protocol)
     }
 
-    fn message(&mut self, connection: &mut Context<'_, Bomb>, message: Message<'_>) {
+    fn message(&mut self, connection: &mut Connection<'_, Bomb>, message: Message<'_>) {
         connection.send(message.kind, message.payload);
     }
 }

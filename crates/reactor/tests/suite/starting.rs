@@ -1,12 +1,10 @@
 //! Starting a server, and what can be wrong with it. Real sockets only.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
-use tickwire_reactor::{
-    BackendChoice, Config, Server, ShardStart, StartError, Steering, Timestamp,
-};
+use tickwire_reactor::{BackendChoice, Server, ShardStart, StartError, Steering, Timestamp};
 
 use crate::application::{Application, Journal};
 use crate::wire;
@@ -25,6 +23,11 @@ fn status_line(mut stream: TcpStream) -> String {
     answer.lines().next().expect("a line").to_owned()
 }
 
+/// The same sockets, with descriptors of their own.
+fn copies(listeners: &[TcpListener]) -> Vec<TcpListener> {
+    listeners.iter().map(|listener| listener.try_clone().expect("a descriptor")).collect()
+}
+
 /// Waits for what a shard tells after its turn.
 fn until(mut done: impl FnMut() -> bool) {
     let start = Timestamp::read();
@@ -36,13 +39,12 @@ fn until(mut done: impl FnMut() -> bool) {
 
 #[test]
 fn connections_wait_from_bind_to_start() {
-    let mut config = Config::default();
-    config.shards = 2;
-    let bound = Server::bind(&config).expect("a port of this machine");
+    let bound = Server::builder().shards(2).fallback(application).bind();
+    let bound = bound.expect("a port of this machine");
     assert_eq!(bound.shards(), 2);
     let early: Vec<TcpStream> =
         (0..10).map(|_| TcpStream::connect(bound.local_addr()).expect("it listens")).collect();
-    let server = bound.start(application).expect("threads can be started");
+    let server = bound.start().expect("threads can be started");
     for stream in early {
         assert_eq!(status_line(stream), "HTTP/1.1 200 OK");
     }
@@ -51,12 +53,11 @@ fn connections_wait_from_bind_to_start() {
 
 #[test]
 fn server_runs_pinned_on_each_core_and_on_both_addresses() {
-    let mut config = Config::new("[::]:0".parse::<SocketAddr>().expect("an address"));
-    config.pin = true;
+    let builder = Server::builder().listen("[::]:0").pin(true).fallback(application);
     // Where there is no IPv6, there is nothing to see.
-    let Ok(bound) = Server::bind(&config) else { return };
+    let Ok(bound) = builder.bind() else { return };
     let port = bound.local_addr().port();
-    let server = bound.start(application).expect("threads can be started");
+    let server = bound.start().expect("threads can be started");
     for address in [format!("127.0.0.1:{port}"), format!("[::1]:{port}")] {
         let stream = TcpStream::connect(address).expect("it listens on both");
         assert_eq!(status_line(stream), "HTTP/1.1 200 OK");
@@ -67,7 +68,7 @@ fn server_runs_pinned_on_each_core_and_on_both_addresses() {
 
 #[test]
 fn dropped_server_closes_its_connections_and_its_port() {
-    let server = Server::bind(&Config::default()).and_then(|bound| bound.start(application));
+    let server = Server::builder().fallback(application).start();
     let server = server.expect("a port of this machine");
     let address = server.local_addr();
     let mut stream = TcpStream::connect(address).expect("it listens");
@@ -96,9 +97,8 @@ fn port_in_use_is_an_error_that_says_so() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port of this machine");
     let address = taken.local_addr().expect("it is bound");
     for shards in [1, 2] {
-        let mut config = Config::new(address);
-        config.shards = shards;
-        let error = Server::bind(&config).expect_err("the port is taken");
+        let error = Server::builder().listen(address).shards(shards).bind();
+        let error = error.expect_err("the port is taken");
         assert!(matches!(error, StartError::Listen { address: it, .. } if it == address));
         assert!(error.to_string().contains("another program has this port"), "{error}");
     }
@@ -107,11 +107,9 @@ fn port_in_use_is_an_error_that_says_so() {
 #[test]
 fn back_end_that_is_asked_for_runs_or_is_an_error_that_says_why() {
     for (choice, name) in [(BackendChoice::Epoll, "epoll"), (BackendChoice::IoUring, "io_uring")] {
-        let mut config = Config::default();
-        config.backend = choice;
-        match Server::bind(&config) {
+        match Server::builder().backend(choice).fallback(application).bind() {
             Ok(bound) => {
-                let server = bound.start(application).expect("threads can be started");
+                let server = bound.start().expect("threads can be started");
                 assert_eq!(server.backend(), name);
                 let stream = TcpStream::connect(server.local_addr()).expect("it listens");
                 assert_eq!(status_line(stream), "HTTP/1.1 200 OK");
@@ -127,21 +125,20 @@ fn back_end_that_is_asked_for_runs_or_is_an_error_that_says_why() {
 
 #[test]
 fn automatic_choice_is_one_that_runs() {
-    let server = Server::bind(&Config::default()).and_then(|bound| bound.start(application));
+    let server = Server::builder().fallback(application).start();
     let server = server.expect("one of them runs everywhere");
     assert!(["epoll", "io_uring"].contains(&server.backend()), "{}", server.backend());
 }
 
 #[test]
 fn handler_that_cannot_be_made_fails_its_shard_and_nobody_waits_for_it() {
-    let mut config = Config::default();
-    config.shards = 1;
-    config.limits.mailbox_letters_max = 1;
-    let bound = Server::bind(&config).expect("a port of this machine");
-    let publisher = bound.publisher();
-    let server = bound
-        .start(|shard: ShardStart| -> Application { panic!("no handler for {}", shard.index) })
-        .expect("threads can be started");
+    let server = Server::builder()
+        .shards(1)
+        .limits(|limits| limits.mailbox_letters_max = 1)
+        .fallback(|shard| -> Application { panic!("no handler for {}", shard.index) })
+        .start()
+        .expect("a port of this machine, and a thread");
+    let publisher = server.publisher();
     let handle = server.handle();
     let failed = server.join().expect_err("the shard failed");
     assert_eq!(failed.to_string(), "shard 0 failed: it panicked");
@@ -159,11 +156,9 @@ fn steering_that_cannot_be_had_is_an_error_that_says_why_only_if_it_was_asked_fo
         (true, 1, "there is one shard only"),
         (true, cores + 1, "there are more shards than cores"),
     ] {
-        let mut config = Config::default();
-        (config.pin, config.shards) = (pin, shards);
-        Server::bind(&config).expect("auto is content with less");
-        config.steering = Steering::On;
-        match Server::bind(&config) {
+        let builder = || Server::builder().pin(pin).shards(shards);
+        builder().bind().expect("auto is content with less");
+        match builder().steering(Steering::On).bind() {
             // With one core, one more than that are two.
             Err(StartError::Steering { reason: said }) => assert_eq!(said, reason),
             other => panic!("{shards} shards: {other:?}"),
@@ -178,10 +173,8 @@ fn pinned_shards_have_the_connections_of_their_cores() {
         eprintln!("skipped: there is one core only");
         return;
     }
-    let mut config = Config::default();
-    (config.pin, config.steering) = (true, Steering::On);
-    let server = Server::bind(&config).and_then(|bound| bound.start(application));
-    let server = server.expect("the kernel takes the program");
+    let builder = Server::builder().pin(true).steering(Steering::On).fallback(application);
+    let server = builder.start().expect("the kernel takes the program");
     let allowed = sched_getaffinity(None).expect("a thread of its own");
     let allowed = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core));
     let mut before = 0;
@@ -201,11 +194,11 @@ fn pinned_shards_have_the_connections_of_their_cores() {
 
 #[test]
 fn who_inherits_the_listening_sockets_serves_what_waits_in_them() {
-    let mut config = Config::default();
-    config.shards = 2;
-    let bound = Server::bind(&config).expect("a port of this machine");
+    let bound = Server::builder().shards(2).fallback(application).bind();
+    let bound = bound.expect("a port of this machine");
     let (address, listeners) = (bound.local_addr(), bound.listeners().expect("descriptors"));
-    let old = bound.start(application).expect("threads can be started");
+    let heir = |shards| Server::builder().shards(shards).inherit(copies(&listeners));
+    let old = bound.start().expect("threads can be started");
     let connect = || TcpStream::connect(address).expect("it is never refused");
     assert_eq!(status_line(connect()), "HTTP/1.1 200 OK");
     old.handle().shutdown();
@@ -213,12 +206,11 @@ fn who_inherits_the_listening_sockets_serves_what_waits_in_them() {
     // Nobody accepts these.
     let waiting: Vec<TcpStream> = (0..20).map(|_| connect()).collect();
     for shards in [0, 2, 5] {
-        config.shards = shards;
-        let new = Server::inherit(&config, &listeners).expect("they listen");
+        let new = heir(shards).bind().expect("they listen");
         assert_eq!(new.local_addr(), address);
         assert!(new.shards() >= 2);
     }
-    let new = Server::inherit(&config, &listeners).and_then(|bound| bound.start(application));
+    let new = heir(5).fallback(application).start();
     let new = new.expect("threads can be started");
     for stream in waiting {
         assert_eq!(status_line(stream), "HTTP/1.1 200 OK");
@@ -234,12 +226,10 @@ fn who_inherits_the_listening_sockets_serves_what_waits_in_them() {
 #[test]
 fn listening_sockets_that_cannot_be_served_are_an_error_that_says_so() {
     let listeners = [0, 1].map(|_| TcpListener::bind("127.0.0.1:0").expect("a port"));
-    let mut config = Config::default();
-    config.shards = 1;
-    let said = Server::inherit(&config, &listeners).expect_err("one is too many").to_string();
+    let heir = |shards, listeners| Server::builder().shards(shards).inherit(copies(listeners));
+    let said = heir(1, &listeners).bind().expect_err("one is too many").to_string();
     assert!(said.ends_with("2 listening sockets are given to 1 shards"), "{said}");
-    config.shards = 2;
-    config.steering = Steering::On;
-    let said = Server::inherit(&config, &listeners[..1]).expect_err("one is shared").to_string();
+    let steered = heir(2, &listeners[..1]).steering(Steering::On);
+    let said = steered.bind().expect_err("one is shared").to_string();
     assert!(said.ends_with("the shards share listening sockets"), "{said}");
 }

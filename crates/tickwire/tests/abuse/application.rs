@@ -1,10 +1,10 @@
 //! What the server under attack does: a peer chooses it by the path.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use tickwire::{
-    Answer, CloseCode, Context, Handler, Kind, Lagged, Message, Publisher, Request, Response, Topic,
+    Answer, CloseCode, Connection, Handler, Kind, Lagged, Message, Publisher, Request, Response,
+    Topic,
 };
 
 /// One shard's share of it.
@@ -52,8 +52,8 @@ impl Application {
         Self { news: publisher.topic("news") }
     }
 
-    fn close_in(connection: &mut Context<'_, Mode>, callback: &'static str) {
-        if *connection.state() == Mode::CloseIn(callback) {
+    fn close_in(connection: &mut Connection<'_, Mode>, callback: &'static str) {
+        if *connection.state == Mode::CloseIn(callback) {
             connection.close(CloseCode(4000), REASON);
         }
     }
@@ -62,7 +62,7 @@ impl Application {
 impl Handler for Application {
     type State = Mode;
 
-    fn request(&mut self, request: &Request<'_>, _peer: SocketAddr) -> Answer<Mode> {
+    fn request(&mut self, request: &Request<'_>) -> Answer<Mode> {
         if request.path() == "/greeting" {
             let name = decoded(request.query().unwrap_or_default());
             return Answer::upgrade(Mode::Echo).with_header("X-Greeting", format!("hello {name}"));
@@ -73,8 +73,8 @@ impl Handler for Application {
         }
     }
 
-    fn open(&mut self, connection: &mut Context<'_, Mode>) {
-        match *connection.state() {
+    fn open(&mut self, connection: &mut Connection<'_, Mode>) {
+        match *connection.state {
             Mode::Expiring => connection.set_timer(Duration::from_millis(500)),
             Mode::CloseIn("timer") => connection.set_timer(Duration::ZERO),
             Mode::News | Mode::CloseIn("lagged" | "publication") => {
@@ -84,8 +84,8 @@ impl Handler for Application {
         }
     }
 
-    fn message(&mut self, connection: &mut Context<'_, Mode>, message: Message<'_>) {
-        match *connection.state() {
+    fn message(&mut self, connection: &mut Connection<'_, Mode>, message: Message<'_>) {
+        match *connection.state {
             Mode::Echo => connection.send(message.kind, message.payload),
             Mode::News | Mode::CloseIn("publication") => {
                 // A full mailbox is told to the peer.
@@ -98,19 +98,19 @@ impl Handler for Application {
         }
     }
 
-    fn timer(&mut self, connection: &mut Context<'_, Mode>) {
-        match *connection.state() {
+    fn timer(&mut self, connection: &mut Connection<'_, Mode>) {
+        match *connection.state {
             Mode::Expiring => connection.close(CloseCode(4401), "the session has expired"),
             _ => Self::close_in(connection, "timer"),
         }
     }
 
-    fn lagged(&mut self, connection: &mut Context<'_, Mode>) -> Lagged {
+    fn lagged(&mut self, connection: &mut Connection<'_, Mode>) -> Lagged {
         Self::close_in(connection, "lagged");
         Lagged::Skip
     }
 
-    fn shutdown(&mut self, connection: &mut Context<'_, Mode>) {
+    fn shutdown(&mut self, connection: &mut Connection<'_, Mode>) {
         Self::close_in(connection, "shutdown");
     }
 }

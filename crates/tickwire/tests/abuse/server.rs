@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 use socket2::{Domain, Socket, Type};
-use tickwire::{Config, Deflate, Origins, Server as Engine, ShardStart};
+use tickwire::{Config, Deflate, Origins, Server as Engine};
 
 use crate::application::Application;
 use crate::memory::Memory;
@@ -168,9 +168,11 @@ fn config(setup: &str) -> Config {
 }
 
 fn serve(setup: &str) {
-    let bound = Engine::bind(&config(setup)).expect("a free port");
-    let handler = |shard: ShardStart| Application::new(&shard.publisher);
-    let server = bound.start(handler).expect("threads can be started");
+    let server = Engine::builder()
+        .config(config(setup))
+        .fallback(|shard| Application::new(&shard.publisher))
+        .start()
+        .expect("a free port, and threads");
     println!("{ANNOUNCED}{}", server.local_addr());
     let mut nothing = [0];
     let _ = std::io::stdin().read(&mut nothing);

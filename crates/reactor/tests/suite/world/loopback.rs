@@ -7,9 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use socket2::{Domain, SockRef, Socket, Type};
-use tickwire_reactor::{
-    BackendChoice, Config, Handle, Metrics, Publisher, Server, ShardStart, Timestamp,
-};
+use tickwire_reactor::{BackendChoice, Config, Handle, Metrics, Publisher, Server, Timestamp};
 
 use super::{PATIENCE, Peer, Place, Reading, Setup, World};
 use crate::application::{Application, Journal};
@@ -30,7 +28,7 @@ impl Loopback {
             let mut config = Config::default();
             config.shards = 1;
             config.backend = place.0;
-            Server::bind(&config).err().map(|error| error.to_string())
+            Server::builder().config(config).bind().err().map(|error| error.to_string())
         });
         let Some(reason) = refused else { return Some(place) };
         let required = std::env::var_os("TICKWIRE_REQUIRE_IO_URING").is_some();
@@ -62,12 +60,13 @@ impl Place for Loopback {
     fn start(&self, setup: Setup) -> Sockets {
         let mut config = setup.config();
         config.backend = self.0;
-        let bound = Server::bind(&config).expect("a port of this machine");
         let journal = Journal::default();
         let handlers = journal.clone();
-        let server = bound
-            .start(move |shard: ShardStart| Application::new(&shard, handlers.clone()))
-            .expect("threads can be started");
+        let server = Server::builder()
+            .config(config)
+            .fallback(move |shard| Application::new(&shard, handlers.clone()))
+            .start()
+            .expect("a port of this machine, and threads");
         let (address, handle, publisher) =
             (server.local_addr(), server.handle(), server.publisher());
         let server = thread::spawn(move || server.join().expect("no shard fails"));

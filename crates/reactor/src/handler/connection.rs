@@ -1,4 +1,8 @@
-//! What a handler may do with the connection it was called for.
+//! What a handler may do with the connection it was called for: send, subscribe, publish, close.
+//!
+//! A [`Connection`] is lent for one call. What it sends is gathered in the shard and leaves when the
+//! turn ends, so nothing here waits or touches the operating system; what it wants of the back end is
+//! noted in [`Local`] and done by the shard afterwards.
 
 use std::fmt;
 use std::time::Duration;
@@ -15,35 +19,29 @@ use crate::handler::ConnectionId;
 use crate::hub::{Retained, Topic};
 use crate::io::Key;
 use crate::local::Local;
+use crate::shard::Wish;
 
 /// One connection, lent to a [`Handler`](crate::Handler) for one call.
 ///
 /// Nothing here waits: what is sent is gathered, and leaves with everything else for this
 /// connection when the turn ends.
-pub struct Context<'a, S> {
-    local: &'a mut Local<S>,
-    key: Key,
-}
-
-impl<S> fmt::Debug for Context<'_, S> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_tuple("Context").field(&self.id()).finish()
-    }
-}
-
-impl<'a, S> Context<'a, S> {
-    pub(crate) fn new(local: &'a mut Local<S>, key: Key) -> Self {
-        Self { local, key }
-    }
-
+///
+/// `S` is what the application keeps for it, [`Handler::State`](crate::Handler::State).
+pub struct Connection<'a, S = ()> {
     /// The application's state of this connection.
-    ///
-    /// # Panics
-    /// Never while a handler runs: the state is there from the upgrade to the end of `close`.
-    pub fn state(&mut self) -> &mut S {
-        self.local.links[self.key.index()].state.as_mut().expect("set by the upgrade")
-    }
+    pub state: &'a mut S,
+    pub(crate) local: &'a mut Local,
+    pub(crate) wishes: &'a mut Vec<Wish<S>>,
+    pub(crate) key: Key,
+}
 
+impl<S> fmt::Debug for Connection<'_, S> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("Connection").field(&self.id()).finish()
+    }
+}
+
+impl<S> Connection<'_, S> {
     /// Sends one text message.
     pub fn send_text(&mut self, text: &str) {
         self.send(Kind::Text, text.as_bytes());
@@ -104,7 +102,7 @@ impl<'a, S> Context<'a, S> {
     ///
     /// A connection that we opened ourselves cannot be subscribed: publications are encoded once for
     /// all, and what goes to a server is masked for it alone (RFC 6455 §5.3). Nothing but what the
-    /// topic held comes of it then; [`Context::is_subscribed`] tells.
+    /// topic held comes of it then; [`Connection::is_subscribed`] tells.
     pub fn subscribe(&mut self, topic: &Topic) -> Retained {
         self.local.subscribe(self.key, topic)
     }
@@ -135,10 +133,10 @@ impl<'a, S> Context<'a, S> {
         self.publish_to(topic, kind, payload, None)
     }
 
-    /// As [`Context::publish`], but this connection does not get the message itself.
+    /// As [`Connection::publish`], but this connection does not get the message itself.
     ///
     /// # Errors
-    /// As [`Context::publish`].
+    /// As [`Connection::publish`].
     pub fn publish_to_others(
         &self,
         topic: &Topic,
@@ -173,10 +171,11 @@ impl<'a, S> Context<'a, S> {
         self.connect_after(Duration::ZERO, destination, state);
     }
 
-    /// As [`Context::connect`], but not before `delay` has passed: for connecting again after an end.
+    /// As [`Connection::connect`], but not before `delay` has passed: for connecting again after an end.
     /// Grain: 16 ms.
     pub fn connect_after(&mut self, delay: Duration, destination: Destination, state: S) {
-        self.local.connect_after(delay, destination, state);
+        let at = self.local.wish_after(delay);
+        self.wishes.push(Wish { at, destination, state });
     }
 
     /// Which side of the protocol is ours: [`Role::Client`] if we opened this connection.
