@@ -435,6 +435,35 @@ impl Fanout {
         (self.log.kept().len(), self.log.kept_bytes())
     }
 
+    /// What the log holds for connections that lag, in bytes of memory: their frames, and what each
+    /// publication costs beside its frame.
+    #[inline]
+    pub fn retained_bytes(&self) -> usize {
+        self.log.held_bytes(self.log.base())
+    }
+
+    /// Divides those bytes among the connections that lag, and calls `each` with what falls to one: of
+    /// what several of them hold back each has the same part. The parts together are
+    /// [`retained_bytes`](Self::retained_bytes), less the rounding, as of the last
+    /// [`end_turn`](Self::end_turn).
+    pub fn retained_by(&self, mut each: impl FnMut(Slot, usize)) {
+        let mut holders: Vec<(u64, Slot)> = self
+            .laggards
+            .iter()
+            .filter(|laggard| laggard.cursor != NOTHING)
+            .map(|laggard| (laggard.cursor, laggard.slot))
+            .collect();
+        holders.sort_unstable();
+        let (mut part, mut newer) = (0, self.log.head());
+        // What is newer than a cursor is shared with all that are further behind.
+        for (older, (cursor, slot)) in holders.into_iter().enumerate().rev() {
+            let held = self.log.held_bytes(cursor) - self.log.held_bytes(newer);
+            part += held / (older + 1);
+            newer = cursor;
+            each(slot, part);
+        }
+    }
+
     /// The topics that a connection holds, in no order.
     pub fn subscriptions(&self, slot: Slot) -> impl ExactSizeIterator<Item = TopicKey> {
         self.held(slot).iter().map(|subscription| self.topics[subscription.topic].key)

@@ -101,6 +101,14 @@ impl Log {
         self.kept().first().map_or(0, |oldest| distance(oldest.start, self.tail()))
     }
 
+    /// Memory of the entries from a position that is kept, or the head, on.
+    #[inline]
+    pub(crate) fn held_bytes(&self, from: u64) -> usize {
+        let entries = &self.entries[distance(self.first, from)..];
+        let bytes = entries.first().map_or(0, |oldest| distance(oldest.start, self.tail()));
+        bytes + size_of_val(entries)
+    }
+
     /// The entries from one position up to another, both kept.
     pub(crate) fn between(&self, from: u64, to: u64) -> &[Entry] {
         &self.entries[distance(self.first, from)..distance(self.first, to)]

@@ -262,3 +262,47 @@ fn a_mixture_of_an_earlier_batch_cannot_be_read() {
     fanout.compose(1, 1);
     fanout.run(due_of(&fanout, 0).run);
 }
+
+#[test]
+fn those_who_lag_share_what_they_hold_back() {
+    // What a publication costs beside its frame of two bytes.
+    const ENTRY: usize = 32 + 2;
+    let mut fanout = fanout(&[(1, GOLD), (2, GOLD), (3, GOLD), (4, SILVER)]);
+    let parts = |fanout: &Fanout| {
+        let mut parts = Vec::new();
+        fanout.retained_by(|slot, bytes| parts.push((slot, bytes)));
+        parts.sort_unstable();
+        parts
+    };
+    // In each turn one more falls behind: 1 with the first publication, 2 with the second, 3 with the
+    // third, of which the socket has the first byte, so that it is owed what comes then.
+    for (seq, behind) in [(1, 1..=1), (2, 2..=2), (3, 3..=3)] {
+        publish(&mut fanout, seq, &[GOLD]);
+        let due: Vec<Due> = fanout.due().to_vec();
+        fanout.compose(0, usize::MAX);
+        for due in due {
+            let taken = if behind.contains(&due.slot) { usize::from(due.slot == 3) } else { 2 };
+            fanout.settle(due, taken);
+        }
+        fanout.end_turn();
+    }
+    assert_eq!(fanout.retained_bytes(), 3 * ENTRY);
+    assert_eq!(
+        parts(&fanout),
+        [(1, 2 * ENTRY), (2, ENTRY)],
+        "the rest of a frame is not kept here"
+    );
+    publish(&mut fanout, 4, &[GOLD]);
+    fanout.end_turn();
+    assert_eq!(fanout.retained_bytes(), 4 * ENTRY);
+    let third = ENTRY / 3;
+    assert_eq!(parts(&fanout), [(1, 2 * ENTRY + third), (2, ENTRY + third), (3, third)]);
+    fanout.remove(1, |_| {});
+    fanout.end_turn();
+    assert_eq!(fanout.retained_bytes(), 3 * ENTRY);
+    for slot in [2, 3] {
+        fanout.remove(slot, |_| {});
+    }
+    fanout.end_turn();
+    assert_eq!((fanout.retained_bytes(), parts(&fanout)), (0, vec![]));
+}

@@ -195,6 +195,15 @@ impl Connection {
         self.begun.is_some() || self.parser.is_amid()
     }
 
+    /// Bytes that it holds on the heap, of a message or a control frame that has not come whole; none
+    /// between messages.
+    #[inline]
+    pub fn memory(&self) -> usize {
+        let joined = self.joined.as_ref().map_or(0, |it| size_of::<Joined>() + it.bytes.capacity());
+        let cut = self.cut.as_ref().map_or(0, |_| size_of::<CutControl>());
+        joined + cut
+    }
+
     /// How far the connection is in closing.
     pub const fn state(&self) -> State {
         self.end.state

@@ -54,6 +54,11 @@ impl HeadReader {
         Self { scan: Scan::new(kind), stash: Vec::new() }
     }
 
+    /// Bytes on the heap, of a head that has not come whole.
+    pub(crate) const fn memory(&self) -> usize {
+        self.stash.capacity()
+    }
+
     /// Takes bytes of a head off `input`; gives the head, its final empty line included, once it
     /// is whole. What follows it stays in `input`. After a fault nothing more may be fed.
     pub(crate) fn push<'r, 'a: 'r>(

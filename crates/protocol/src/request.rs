@@ -41,6 +41,11 @@ impl RequestReader {
         Self { head: HeadReader::new(HeadKind::Request) }
     }
 
+    /// Bytes that it holds on the heap, of a head that has not come whole.
+    pub const fn memory(&self) -> usize {
+        self.head.memory()
+    }
+
     /// Feeds bytes: takes them off the front of `input`, up to the end of the head.
     ///
     /// Gives the request once its head is complete; what follows the head stays in `input`, so

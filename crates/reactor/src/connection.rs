@@ -13,6 +13,7 @@ use crate::clock::Tick;
 use crate::deflate::Coding;
 use crate::fanouts::Audience;
 use crate::io::Key;
+use crate::memory::Held;
 use crate::outbound::{Share, Unsent};
 use crate::shard::Attempt;
 
@@ -37,11 +38,20 @@ pub(crate) enum Inbound {
 }
 
 impl Inbound {
-    /// Bytes that a decompressor of its own holds.
-    pub(crate) fn memory(&self) -> usize {
+    /// What it holds on the heap of what was received.
+    pub(crate) fn held(&self) -> Held {
+        let receiving = |receiving| Held { receiving, inflating: 0 };
         match self {
-            Self::Open { inflater: Some(inflater), .. } => inflater.memory(),
-            _ => 0,
+            Self::Open { connection, inflater } => Held {
+                receiving: connection.memory(),
+                inflating: inflater.as_ref().map_or(0, |own| own.memory()),
+            },
+            Self::Request { reader: Some(reader), .. } => receiving(reader.memory()),
+            // What we connect to is not what memory has to be defended against.
+            Self::Outgoing(_)
+            | Self::Request { reader: None, .. }
+            | Self::Vacant
+            | Self::Discard => Held::default(),
         }
     }
 }
@@ -141,6 +151,12 @@ impl Link {
 
     pub(crate) const fn key(&self, slot: u32) -> Key {
         Key { slot, generation: self.generation }
+    }
+
+    /// Bytes of memory that it holds for itself alone.
+    pub(crate) fn held(&self) -> usize {
+        let unsent = self.unsent.as_ref().map_or(0, |unsent| unsent.memory());
+        unsent + self.deflater.as_ref().map_or(0, |own| own.memory())
     }
 
     /// Whether it has agreed on compression.

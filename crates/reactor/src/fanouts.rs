@@ -106,6 +106,18 @@ impl Fanouts {
         late.map(|(_, slot)| slot).collect()
     }
 
+    /// Memory of what is kept for connections that lag, of all audiences.
+    pub(crate) fn retained_bytes(&self) -> usize {
+        self.audiences.iter().map(|(_, fanout)| fanout.retained_bytes()).sum()
+    }
+
+    /// Divides that memory among the connections that lag.
+    pub(crate) fn retained_by(&self, mut each: impl FnMut(Slot, usize)) {
+        for (_, fanout) in &self.audiences {
+            fanout.retained_by(&mut each);
+        }
+    }
+
     /// How many publications are kept for connections that lag, in the audience that keeps most.
     pub(crate) fn retained(&self) -> u64 {
         let retained = |(_, fanout): &(Coding, Fanout)| fanout.head() - fanout.delivered();

@@ -34,6 +34,7 @@ mod listener;
 mod loads;
 mod local;
 mod mailbox;
+mod memory;
 mod metrics;
 mod origin;
 mod outbound;

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use tickwire_fanout::FanoutLimits;
 
+use crate::memory;
+
 /// The engine's maxima. Start from [`Limits::default`] and change what the application needs.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
@@ -97,6 +99,17 @@ pub struct Limits {
 
     /// The same as `log_entries_max` in bytes of encoded messages.
     pub log_bytes_max: usize,
+
+    /// Bytes of memory that peers may make one shard hold: parts of requests and messages that have
+    /// not come whole, what their sockets do not take, compressors and decompressors of their own,
+    /// publications retained for those who lag. When a turn ends with more, the connection that
+    /// holds most is closed with 1013, then the next, until it is less; what they held is given back
+    /// at once. The limits of each connection alone times their number are far more than a machine has.
+    ///
+    /// `None`: for a [`Server`](crate::Server) half of the memory that the process may use, divided
+    /// by the number of shards; the other half is for the kernel's socket buffers, for tables, and for
+    /// the application. In a simulation there is no limit then. `Some(usize::MAX)`: no limit.
+    pub memory_max: Option<usize>,
 }
 
 impl Limits {
@@ -126,6 +139,10 @@ impl Limits {
     /// these one is dropped unanswered: whoever connects in a storm must not take all descriptors.
     pub(crate) const TURNED_AWAY_MAX: usize = 1_024;
 
+    /// What a connection that was closed for want of memory may still hold, so that its Close can
+    /// leave: Pongs, and the rest of a small frame. With more it is dropped.
+    pub(crate) const EVICTED_BYTES_MAX: usize = 16 * 1024;
+
     /// Seconds after which those are asked to try again.
     pub(crate) const RETRY_AFTER_S: u32 = 5;
 
@@ -137,6 +154,13 @@ impl Limits {
 
     /// How often failures to accept are logged at most.
     pub(crate) const ACCEPT_LOG_EVERY: Duration = Duration::from_secs(1);
+
+    /// The same, with a budget of memory where none was chosen, for one of so many shards.
+    pub(crate) fn with_memory_max(mut self, shards: usize) -> Self {
+        let share = |available: usize| available / 2 / shards.max(1);
+        self.memory_max = self.memory_max.or_else(|| memory::available().map(share));
+        self
+    }
 
     /// Those of the shard's publications.
     pub(crate) fn fanout(&self) -> FanoutLimits {
@@ -186,6 +210,7 @@ impl Default for Limits {
             letters_per_turn_max: 1_024,
             log_entries_max: 65_536,
             log_bytes_max: 16 * 1024 * 1024,
+            memory_max: None,
         }
     }
 }

@@ -22,6 +22,7 @@ use crate::frame::Frame;
 use crate::hub::{Hub, Retained, Topic};
 use crate::io::Key;
 use crate::limits::Limits;
+use crate::memory::{Account, Held};
 use crate::metrics::Counters;
 use crate::outbound::Gather;
 use crate::random::Random;
@@ -43,6 +44,9 @@ pub(crate) struct Local {
     pub(crate) gather: Gather,
     pub(crate) fanouts: Fanouts,
     pub(crate) deflaters: Deflaters,
+    /// Bytes held of what has not come whole, and of what sockets did not take.
+    pub(crate) receiving: usize,
+    pub(crate) unsent: Account,
     /// A message on its way through a compressor.
     encoded: Vec<u8>,
     /// Topics that a connection of this shard is subscribed to.
@@ -90,6 +94,8 @@ impl Local {
             gather: Gather::default(),
             fanouts: Fanouts::new(limits.fanout()),
             deflaters,
+            receiving: 0,
+            unsent: Account::default(),
             encoded: Vec::new(),
             topics: HashMap::new(),
             wheel: Wheel::new(),
@@ -256,6 +262,18 @@ impl Local {
             topic.leave(usize::from(self.shard));
         }
         unsubscribed != Unsubscribed::NotHeld
+    }
+
+    /// What all connections make the shard hold, in bytes: what the budget is for.
+    pub(crate) fn held_bytes(&self) -> usize {
+        let own = self.receiving + self.unsent.bytes() + self.deflaters.dedicated_bytes;
+        own + self.fanouts.retained_bytes()
+    }
+
+    /// What was received and held of a connection is gone.
+    pub(crate) fn release(&mut self, held: Held) {
+        self.receiving -= held.receiving;
+        self.deflaters.dedicated_bytes -= held.inflating;
     }
 
     /// Ends all subscriptions: nothing published goes to `slot` any more.

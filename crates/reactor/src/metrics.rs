@@ -59,6 +59,14 @@ counters! {
     deflate_dedicated_now,
     /// Bytes of memory that compressors and decompressors hold now.
     deflate_bytes_now,
+    /// Of them bytes of those that belong to single connections.
+    deflate_dedicated_bytes_now,
+    /// Bytes held now of requests, messages and control frames that have not come whole.
+    receiving_bytes_now,
+    /// Bytes held now that sockets did not take.
+    unsent_bytes_now,
+    /// Bytes of publications retained for connections that lag now.
+    retained_bytes_now,
     /// Connections accepted.
     accepted,
     /// Of those that the shard accepted, connections that it gave to one with fewer.
@@ -97,6 +105,8 @@ counters! {
     ping_floods,
     /// Connections closed because a message did not come whole in time.
     message_timeouts,
+    /// Connections ended because the shard held more than its budget of memory.
+    evicted,
     /// Handler calls that panicked; each cost its own connection.
     panicked,
     /// Bytes received.

@@ -5,6 +5,8 @@
 //! connection, and no buffer per connection. Only a connection whose socket did not take
 //! everything has an [`Unsent`] of its own until the socket has room again.
 
+use crate::memory::Account;
+
 /// Where in the gathered bytes a connection's own bytes of this turn lie; empty if it has none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Segment {
@@ -109,6 +111,9 @@ impl Gather {
 /// cursor in the shard's log.
 #[derive(Debug, Default)]
 pub(crate) struct Unsent {
+    /// Of the shard, and what is in it for this.
+    account: Account,
+    accounted: usize,
     /// Goes first: the rest of a frame that a socket cut, or of an HTTP head.
     cut: Vec<u8>,
     /// Whole control frames; they overtake the messages behind them (RFC 6455 §5.5).
@@ -120,10 +125,11 @@ pub(crate) struct Unsent {
 }
 
 impl Unsent {
-    /// What a socket left of a turn's own `bytes` when it took `taken` of them.
-    pub(crate) fn rest_of(bytes: &[u8], taken: usize) -> Self {
+    /// What a socket left of a turn's own `bytes` when it took `taken` of them. `account` is what it
+    /// counts its memory in.
+    pub(crate) fn rest_of(account: &Account, bytes: &[u8], taken: usize) -> Self {
         let end = cut_end(bytes, taken);
-        let mut unsent = Self::rest_of_frame(&bytes[taken..end]);
+        let mut unsent = Self::rest_of_frame(account, &bytes[taken..end]);
         let mut rest = &bytes[end..];
         while !rest.is_empty() {
             let (frame, behind) = rest.split_at(frame_len(rest).min(rest.len()));
@@ -135,17 +141,29 @@ impl Unsent {
             lane.extend_from_slice(frame);
             rest = behind;
         }
+        unsent.count();
         unsent
     }
 
     /// The rest of a frame that a socket cut, with nothing behind it.
-    pub(crate) fn rest_of_frame(cut: &[u8]) -> Self {
-        Self { cut: cut.to_vec(), ..Self::default() }
+    pub(crate) fn rest_of_frame(account: &Account, cut: &[u8]) -> Self {
+        let mut unsent = Self::default();
+        unsent.account = account.clone();
+        unsent.begin_with(cut);
+        unsent
+    }
+
+    /// Puts the rest of a frame that a socket cut in front, where nothing may be yet.
+    pub(crate) fn begin_with(&mut self, cut: &[u8]) {
+        debug_assert!(self.cut.is_empty(), "two frames cannot both be cut");
+        self.cut.extend_from_slice(cut);
+        self.count();
     }
 
     /// Lets `write` append whole messages.
     pub(crate) fn data(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         write(&mut self.data);
+        self.count();
     }
 
     /// Lets `write` append one whole control frame: a Ping or Pong ahead of messages, a Close behind
@@ -159,11 +177,18 @@ impl Unsent {
         } else if self.control.len() > bytes_max {
             self.control.drain(..before);
         }
+        self.count();
     }
 
     /// Forgets the messages that have not begun to leave; a Close behind them is then next.
     pub(crate) fn drop_data(&mut self) {
         self.data = Vec::new();
+        self.count();
+    }
+
+    /// Bytes of memory that it holds.
+    pub(crate) const fn memory(&self) -> usize {
+        self.accounted
     }
 
     pub(crate) const fn len(&self) -> usize {
@@ -184,7 +209,7 @@ impl Unsent {
     /// rest of a frame that was cut, so that later control frames still overtake whole messages.
     pub(crate) fn drop_taken(&mut self, taken: usize) {
         let from_cut = taken.min(self.cut.len());
-        self.cut.drain(..from_cut);
+        drop_front(&mut self.cut, from_cut);
         let mut left = taken - from_cut;
         for lane in [&mut self.control, &mut self.data, &mut self.end] {
             let from_lane = left.min(lane.len());
@@ -192,9 +217,34 @@ impl Unsent {
             if from_lane > 0 {
                 let end = cut_end(lane, from_lane);
                 self.cut.extend_from_slice(&lane[from_lane..end]);
-                lane.drain(..end);
+                drop_front(lane, end);
             }
         }
+        self.count();
+    }
+
+    /// Brings the account up to date.
+    fn count(&mut self) {
+        let lanes = [&self.cut, &self.control, &self.data, &self.end];
+        let held = size_of::<Self>() + lanes.iter().map(|lane| lane.capacity()).sum::<usize>();
+        self.account.change(self.accounted, held);
+        self.accounted = held;
+    }
+}
+
+impl Drop for Unsent {
+    fn drop(&mut self) {
+        self.account.change(self.accounted, 0);
+    }
+}
+
+/// Forgets the first `taken` bytes, and with the last of them the memory: who stays behind for long
+/// must not hold what it has been given.
+fn drop_front(bytes: &mut Vec<u8>, taken: usize) {
+    if taken == bytes.len() {
+        *bytes = Vec::new();
+    } else {
+        bytes.drain(..taken);
     }
 }
 
@@ -284,7 +334,7 @@ mod tests {
 
     #[test]
     fn control_frames_overtake_messages_but_not_a_frame_that_has_begun() {
-        let mut unsent = Unsent::rest_of_frame(b"rest");
+        let mut unsent = Unsent::rest_of_frame(&Account::default(), b"rest");
         unsent.data(|out| out.extend_from_slice(b"data"));
         unsent.control(100, |out| out.extend_from_slice(b"pong"));
         let mut out = Vec::new();
@@ -322,8 +372,8 @@ mod tests {
             }
             let expected = [&bytes[taken..end], b"\x8a\x00", &bytes[end..]].concat();
             // Taken from what was gathered, or from what waited already.
-            let gathered = Unsent::rest_of(&bytes, taken);
-            let mut waited = Unsent::rest_of(&bytes, 0);
+            let gathered = Unsent::rest_of(&Account::default(), &bytes, taken);
+            let mut waited = Unsent::rest_of(&Account::default(), &bytes, 0);
             waited.drop_taken(taken);
             for mut unsent in [gathered, waited] {
                 unsent.control(100, |out| out.extend_from_slice(b"\x8a\x00"));
@@ -347,7 +397,7 @@ mod tests {
     #[test]
     fn gathered_pongs_keep_their_order_and_a_close_comes_last() {
         let gathered = b"\x81\x01m\x8a\x011\x81\x01n\x8a\x012\x88\x00";
-        let mut unsent = Unsent::rest_of(gathered, 1);
+        let mut unsent = Unsent::rest_of(&Account::default(), gathered, 1);
         unsent.control(100, |out| out.extend_from_slice(b"\x8a\x013"));
         let mut out = Vec::new();
         unsent.write(usize::MAX, &mut out);
@@ -356,10 +406,12 @@ mod tests {
 
     #[test]
     fn an_answer_is_never_dropped() {
-        let mut unsent = Unsent::rest_of(b"HTTP/1.1 200 OK\r\n\r\n\x81\x00 page", 0);
+        let mut unsent =
+            Unsent::rest_of(&Account::default(), b"HTTP/1.1 200 OK\r\n\r\n\x81\x00 page", 0);
         unsent.drop_data();
         assert_eq!(unsent.len(), 26);
-        let mut unsent = Unsent::rest_of(b"HTTP/1.1 101 Switching\r\n\r\n\x81\x00", 0);
+        let mut unsent =
+            Unsent::rest_of(&Account::default(), b"HTTP/1.1 101 Switching\r\n\r\n\x81\x00", 0);
         unsent.drop_data();
         assert_eq!(unsent.len(), 26);
     }
@@ -368,7 +420,7 @@ mod tests {
     fn portions_of_any_size_are_the_whole_in_order() {
         let frames = [&b"\x81\x03abc"[..], b"\x8a\x01p", b"\x82\x02de"].concat();
         for portion in 1..=frames.len() + 4 {
-            let mut unsent = Unsent::rest_of_frame(b"rest");
+            let mut unsent = Unsent::rest_of_frame(&Account::default(), b"rest");
             unsent.data(|out| out.extend_from_slice(&frames));
             let (mut out, mut line) = (Vec::new(), Vec::new());
             while unsent.len() > 0 {
@@ -392,5 +444,32 @@ mod tests {
         let mut out = Vec::new();
         unsent.write(usize::MAX, &mut out);
         assert!(out.ends_with(&999_u32.to_be_bytes()));
+    }
+
+    #[test]
+    fn what_is_held_is_in_the_account_until_it_is_gone() {
+        let account = Account::default();
+        let frames = [&b"\x81\x03abc"[..], b"\x8a\x01p", b"\x82\x02de", b"\x88\x00"].concat();
+        let lanes = |unsent: &Unsent| {
+            let lanes = [&unsent.cut, &unsent.control, &unsent.data, &unsent.end];
+            size_of::<Unsent>() + lanes.iter().map(|lane| lane.capacity()).sum::<usize>()
+        };
+        let mut unsent = Unsent::rest_of(&account, &frames, 1);
+        let other = Unsent::rest_of_frame(&account, b"other");
+        let steps: [fn(&mut Unsent); 4] = [
+            |unsent| unsent.data(|out| out.extend_from_slice(&[7; 100_000])),
+            |unsent| unsent.control(64, |out| out.extend_from_slice(b"\x8a\x7d")),
+            |unsent| unsent.drop_taken(7),
+            Unsent::drop_data,
+        ];
+        for step in steps {
+            step(&mut unsent);
+            assert_eq!(unsent.memory(), lanes(&unsent));
+            assert_eq!(account.bytes(), lanes(&unsent) + lanes(&other));
+        }
+        drop(other);
+        assert_eq!(account.bytes(), lanes(&unsent));
+        drop(unsent);
+        assert_eq!(account.bytes(), 0);
     }
 }

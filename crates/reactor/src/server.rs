@@ -294,15 +294,8 @@ impl Unstarted {
             mailboxes.push(Mailbox::new(config.limits.mailbox_letters_max, waker));
         }
         let hub = Arc::new(Hub::new(mailboxes.into(), config));
-        Ok(Self {
-            address,
-            listeners,
-            backends,
-            backend,
-            hub,
-            pin: config.pin,
-            limits: config.limits,
-        })
+        let limits = config.limits.with_memory_max(backends.len());
+        Ok(Self { address, listeners, backends, backend, hub, pin: config.pin, limits })
     }
 
     /// The listening sockets, one for each shard, as descriptors of their own.

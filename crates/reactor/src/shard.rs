@@ -11,6 +11,7 @@ mod flush;
 mod hosted;
 mod messages;
 mod opening;
+mod relief;
 mod shutdown;
 
 use std::io;
@@ -241,6 +242,10 @@ impl<H: Handler, B: Backend> Shard<H, B> {
         counters.retained_now = self.local.fanouts.retained();
         let deflate_bytes = self.local.deflaters.memory() + self.inflater.memory();
         counters.deflate_bytes_now = deflate_bytes as u64;
+        counters.deflate_dedicated_bytes_now = self.local.deflaters.dedicated_bytes as u64;
+        counters.receiving_bytes_now = self.local.receiving as u64;
+        counters.unsent_bytes_now = self.local.unsent.bytes() as u64;
+        counters.retained_bytes_now = self.local.fanouts.retained_bytes() as u64;
         self.shared.store(counters);
         let hub = &self.local.hub;
         let delivered = counters.publications - counters.retained_now;

@@ -314,3 +314,26 @@ fn the_buffer_shared_by_messages_keeps_them_apart() {
         assert_eq!((message.kind, &*message.payload), (kind, text.as_bytes()));
     }
 }
+
+#[test]
+fn what_a_connection_holds_is_what_it_says() {
+    let mut control = Vec::with_capacity(1024);
+    let long = masked(true, OpCode::Binary, &[7; 10_000]);
+    let fragment = masked(false, OpCode::Text, b"the first of several fragments");
+    let ping = masked(true, OpCode::Ping, b"are you there");
+    for bytes in [&long[..], &fragment, &ping, &[&fragment[..], &ping[..10]].concat()] {
+        for cut in 0..bytes.len() {
+            let mut connection = Connection::new(Role::Server);
+            let mut first = bytes[..cut].to_vec();
+            let (_, taken) = taken_by(|| feed(&mut connection, &mut first, &mut control));
+            assert_eq!(isize::try_from(connection.memory()), Ok(taken.kept_bytes), "cut at {cut}");
+            connection.close(CloseCode::NORMAL, "", &mut || unreachable!(), &mut control);
+            assert!(connection.memory() < 256, "no message is awaited any more");
+            control.clear();
+        }
+    }
+    let mut reader = RequestReader::new();
+    let mut head = b"GET / HTTP/1.1\r\nHost: server.exam".to_vec();
+    let (_, taken) = taken_by(|| reader.push(&mut &mut head[..], &Limits::DEFAULT).is_ok());
+    assert_eq!(isize::try_from(reader.memory()), Ok(taken.kept_bytes));
+}

@@ -31,7 +31,10 @@ pub(super) fn close<H: Handler>(
     }
     let Some(Inbound::Open { connection, .. }) = inbound.get_mut(key.index()) else { return };
     keep_owed(local, key);
+    let held = connection.memory();
     local.control_masked(key, |mask, out| connection.close(code, reason, mask, out));
+    // Amid a message of it, what it holds is not in the account: `received` has the last word.
+    local.receiving = local.receiving.saturating_sub(held - connection.memory());
     over(local, handler, key, Ended::ByUs(code));
     local.links[key.index()].stage = Stage::Closing;
     local.set_deadline(key, local.limits.close_timeout);

@@ -59,6 +59,7 @@ fn deadline<H: Handler>(
     match link.stage {
         Stage::Vacant => {}
         Stage::Handshake => {
+            local.release(inbound[key.index()].held());
             inbound[key.index()] = Inbound::Discard;
             refuse(local, key, &Refusal::new(408, "the request did not come in time"));
         }

@@ -54,6 +54,7 @@ impl<H: Handler, B: Backend> Shard<H, B> {
             self.local.fanouts[audience].end_turn();
         }
         self.overruns();
+        self.relieve();
         // What a handler had to say to that.
         self.flush_own();
         self.conclude();
@@ -137,11 +138,11 @@ impl<H: Handler, B: Backend> Shard<H, B> {
             local.counters.runs += 1;
             let settled = fanout.settle(due, taken.saturating_sub(own));
             if let Settled::Lagging { rest } = settled {
-                unsent = Some(Unsent::rest_of_frame(rest));
+                unsent = Some(Unsent::rest_of_frame(&local.unsent, rest));
             }
         }
         if taken < own {
-            unsent = Some(Unsent::rest_of(local.gather.get(item.own), taken));
+            unsent = Some(Unsent::rest_of(&local.unsent, local.gather.get(item.own), taken));
         }
         if let Some(unsent) = unsent {
             local.counters.short_sends += 1;
@@ -196,7 +197,7 @@ impl<H: Handler, B: Backend> Shard<H, B> {
                 if let Settled::Lagging { rest } = settled
                     && !rest.is_empty()
                 {
-                    **unsent = Unsent::rest_of_frame(rest);
+                    unsent.begin_with(rest);
                 }
             }
             if is_heard {
@@ -271,7 +272,7 @@ impl<H: Handler, B: Backend> Shard<H, B> {
         self.backend.close(key);
         let local = &mut self.local;
         let inbound = std::mem::take(&mut self.inbound[key.index()]);
-        local.deflaters.dedicated_bytes -= inbound.memory();
+        local.release(inbound.held());
         local.unsubscribe_all(key.slot);
         local.wheel.disarm(key.slot);
         let network = local.networks.get_mut(key.index()).and_then(Option::take);

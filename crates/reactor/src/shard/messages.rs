@@ -36,6 +36,7 @@ pub(super) fn received<H: Handler>(
         return;
     }
     local.heard(key);
+    let (before, receiving) = (inbound[key.index()].held(), local.receiving);
     let mut bytes = bytes;
     match &mut inbound[key.index()] {
         waiting @ Inbound::Request { .. } => request(local, handler, waiting, key, &mut bytes),
@@ -43,10 +44,13 @@ pub(super) fn received<H: Handler>(
         Inbound::Vacant | Inbound::Open { .. } | Inbound::Discard => {}
     }
     if let Inbound::Open { .. } = &inbound[key.index()] {
-        local.deflaters.dedicated_bytes -= inbound[key.index()].memory();
         messages(local, handler, inbound, inflater, key, &mut bytes);
-        local.deflaters.dedicated_bytes += inbound[key.index()].memory();
     }
+    let now = inbound[key.index()].held();
+    // In place of what a Close on the way has taken off: that was this connection's too.
+    local.receiving = receiving - before.receiving + now.receiving;
+    let deflaters = &mut local.deflaters;
+    deflaters.dedicated_bytes = deflaters.dedicated_bytes - before.inflating + now.inflating;
 }
 
 /// Counts what comes behind our last word; whether it is more than a peer can have had on its way.

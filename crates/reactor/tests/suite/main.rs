@@ -12,6 +12,7 @@
 mod accepting;
 mod admission;
 mod application;
+mod budget;
 mod client;
 mod closing;
 mod deadlines;

@@ -2,7 +2,7 @@
 //!
 //! Keeps what each peer received and not yet looked at, and offers what cases say again and again.
 //! When it ends it lets all peers go and checks what must hold after every case: no connection is
-//! left, none lags, and each WebSocket that was opened was closed once.
+//! left, none lags, nothing is held in memory, and each WebSocket that was opened was closed once.
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -243,6 +243,9 @@ impl<W: World> Drop for Session<W> {
         self.until("all connections are gone", |world| world.counters().connections_now == 0);
         let counters = self.world.counters();
         assert_eq!((counters.lagging_now, counters.retained_now), (0, 0), "{counters:?}");
+        let held = counters.receiving_bytes_now + counters.unsent_bytes_now;
+        let held = held + counters.deflate_dedicated_bytes_now + counters.retained_bytes_now;
+        assert_eq!(held, 0, "nobody is left who could hold anything: {counters:?}");
         let journal = self.world.journal();
         let (mut opened, mut closed) = (journal.opened(), journal.closed_ids());
         for ids in [&mut opened, &mut closed] {

@@ -313,6 +313,7 @@ fn promises_are_kept_in_every_storm() {
             "connect_failures",
             "ping_floods",
             "message_timeouts",
+            "evicted",
         ];
         name.ends_with("_now") || apart.contains(&name)
     };

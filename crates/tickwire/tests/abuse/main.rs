@@ -18,6 +18,7 @@ mod drip;
 mod ends;
 mod fragments;
 mod head;
+mod idle;
 mod memory;
 mod origin;
 mod peer;
