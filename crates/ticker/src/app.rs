@@ -7,6 +7,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tickwire::{
@@ -35,6 +36,8 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// How long a shutdown may take.
     pub shutdown_timeout: Duration,
+    /// Whether a successor serves already when this ticker ends.
+    pub hands_over: Arc<AtomicBool>,
 }
 
 /// The ticker on one shard.
@@ -127,9 +130,15 @@ impl Handler for App {
     fn shutdown(&mut self, connection: &mut Connection<'_, Session>) {
         // Each client gets a time of its own: all at once would be a storm.
         let spread = self.random.hash_one(connection.id()) % RETRY_SPREAD_MS;
-        let retry = RETRY + Duration::from_millis(spread);
+        let hands_over = self.shared.hands_over.load(Ordering::Relaxed);
+        // Where a successor serves already, clients are told one after the other.
+        let retry = if hands_over { Duration::ZERO } else { RETRY + Duration::from_millis(spread) };
         let deadline = self.shared.shutdown_timeout;
         self.lend(connection, |_, desk, wire| Session::shutdown(desk, wire, retry, deadline));
+        if hands_over {
+            connection
+                .close(CloseCode::SERVICE_RESTART, "the server is followed by another: come back");
+        }
     }
 
     fn close(&mut self, connection: &mut Connection<'_, Session>, ended: Ended) {

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use tickwire::{BackendChoice, Config, Deflate, Limits, Origins};
+use tickwire::{BackendChoice, Balance, Config, Deflate, Limits, Origins, Steering};
 
 use crate::player::{Pace, Speed};
 use crate::session::Rules;
@@ -100,6 +100,28 @@ pub struct Serve {
     /// dedicated or dedicated:N (one for each of up to N connections of an event loop)
     #[arg(long, value_name = "MODE", default_value = "off", value_parser = Deflate::parse)]
     deflate: Compression,
+
+    /// Keep each event loop on one core
+    #[arg(long)]
+    pin: bool,
+
+    /// Give a connection to the event loop of the core that it arrives on: auto (where loops are pinned and
+    /// the kernel can), on, off
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    steering: Steering,
+
+    /// Which event loop a connection becomes one of: kernel (whichever it arrives at) or least-loaded
+    #[arg(long, value_name = "HOW", default_value = "kernel")]
+    balance: Balance,
+
+    /// Most connections accepted in a second; further ones wait in the kernel's queue
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    accepts_per_second: Option<u32>,
+
+    /// Seconds over which clients are sent to a successor, 0 to 3600
+    #[arg(long, value_name = "SECONDS", default_value_t = 5,
+          value_parser = clap::value_parser!(u64).range(0..=3_600))]
+    drain: u64,
 }
 
 /// Where market events come from.
@@ -140,6 +162,8 @@ pub struct Settings {
     pub pace: Pace,
     /// What the protocol leaves to the server.
     pub rules: Rules,
+    /// The time over which clients are sent to a successor.
+    pub drain: Duration,
 }
 
 impl Settings {
@@ -154,6 +178,7 @@ impl Settings {
             seed: 1,
             pace: Pace::default(),
             rules: Rules::default(),
+            drain: Duration::from_secs(5),
         }
     }
 }
@@ -167,6 +192,11 @@ impl From<Serve> for Settings {
         settings.engine.origins = serve.origins;
         settings.engine.limits.connections_max = serve.connections;
         settings.engine.limits.connections_per_address_max = serve.connections_per_address;
+        settings.engine.limits.accepts_per_second_max = serve.accepts_per_second;
+        settings.engine.pin = serve.pin;
+        settings.engine.steering = serve.steering;
+        settings.engine.balance = serve.balance;
+        settings.drain = Duration::from_secs(serve.drain);
         settings.feed = serve.feed;
         settings.seed = serve.seed;
         let Serve { speed, repeat, hold_for, .. } = serve;
@@ -209,6 +239,8 @@ mod tests {
         let options = [&options[..], &["--deflate", "dedicated:9"]].concat();
         let options = [&options[..], &["--origins", "same-origin"]].concat();
         let options = [&options[..], &["--connections-per-address", "3"]].concat();
+        let doors = ["--pin", "--steering", "off", "--balance", "least-loaded", "--drain", "0"];
+        let options = [&options[..], &doors, &["--accepts-per-second", "100"]].concat();
         for command in [&[][..], &["serve"]] {
             let settings = settings(&[command, &options].concat()).unwrap();
             assert_eq!(settings.engine.listen, "[::1]:0".parse().unwrap());
@@ -218,6 +250,10 @@ mod tests {
             let limits = settings.engine.limits;
             assert_eq!(limits.connections_max, Limits::default().connections_max);
             assert_eq!(limits.connections_per_address_max, Some(3));
+            assert_eq!(limits.accepts_per_second_max, Some(100));
+            let Config { pin, steering, balance, .. } = settings.engine;
+            assert_eq!((pin, steering, balance), (true, Steering::Off, Balance::LeastLoaded));
+            assert_eq!(settings.drain, Duration::ZERO);
         }
     }
 
@@ -244,6 +280,10 @@ mod tests {
             &["--origins", "*.example.org"],
             &["--connections-per-address", "few"],
             &["--deflate", "shared:5"],
+            &["--steering", "maybe"],
+            &["--balance", "round-robin"],
+            &["--accepts-per-second", "0"],
+            &["--drain", "3601"],
             &["serve", "now"],
         ] {
             assert!(settings(bad).is_err(), "{bad:?}");

@@ -14,6 +14,7 @@ pub mod audience;
 pub mod config;
 pub mod event;
 pub mod feed;
+pub mod inherited;
 pub mod instrument;
 pub mod market;
 pub mod metrics;
@@ -21,10 +22,13 @@ pub mod page;
 pub mod player;
 pub mod reply;
 pub mod request;
+pub mod service;
 pub mod session;
+pub mod successor;
 pub mod ticker;
 
 pub use config::Settings;
+pub use inherited::Inherited;
 pub use ticker::{StartError, Stop, Ticker};
 
 /// The folder of recorded events that tests replay: `TICKWIRE_DATA`, or `../shared/data` beside

@@ -1,63 +1,74 @@
-//! The binary `tickwire`: command line, log, signals.
+//! The binary `tickwire`: command line, log, exit status.
 
 #![forbid(unsafe_code)]
 
+use std::error::Error;
 use std::io::{self, IsTerminal, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::process::{ExitCode, exit};
-use std::thread;
+use std::process::ExitCode;
 
 use clap::Parser;
 use rustix::process::{Resource, getrlimit, setrlimit};
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 use tickwire_ticker::config::CommandLine;
-use tickwire_ticker::{Settings, Stop, Ticker};
+use tickwire_ticker::service::Service;
+use tickwire_ticker::successor::Program;
+use tickwire_ticker::{Inherited, Settings, Ticker};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
+    // First of all, while descriptors and files are what they were said to be.
+    let (inherited, program) = (Inherited::from_environment(), Program::present());
     let settings = Settings::from(CommandLine::parse().serve());
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let colours = io::stderr().is_terminal();
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours);
     log.with_writer(io::stderr).init();
     raise_descriptor_limit();
-    let ticker = match Ticker::start(&settings) {
-        Ok(ticker) => ticker,
+    match inherited.map_err(Into::into).and_then(|inherited| serve(&settings, inherited, program)) {
+        Ok(ticker) => end(ticker),
         Err(error) => {
             tracing::error!("{error}");
-            return ExitCode::from(CANNOT_START);
+            ExitCode::from(CANNOT_START)
         }
-    };
-    if let Err(error) = stop_on_signal(ticker.stop()) {
+    }
+}
+
+/// A ticker that serves, on what was inherited or where the settings say.
+fn serve(
+    settings: &Settings,
+    mut inherited: Inherited,
+    program: io::Result<Program>,
+) -> Result<Ticker, Box<dyn Error>> {
+    // The ticker has descriptors of its own, and gives them back when it ends.
+    let listeners = std::mem::take(&mut inherited.listeners);
+    if !listeners.is_empty() {
+        tracing::info!(sockets = listeners.len(), "inherited; --listen is not looked at");
+    }
+    let ticker = Ticker::start_with(settings, listeners)?;
+    let service = Service { stop: ticker.stop(), program, drain: settings.drain };
+    if let Err(error) = service.begin(&inherited) {
         tracing::warn!("signals are not handled, only killing ends this process: {error}");
     }
     // Nobody may be reading; the server runs all the same.
     let _ = writeln!(io::stdout(), "Tickwire serves: open {}", page_address(ticker.local_addr()));
-    match ticker.join() {
+    Ok(ticker)
+}
+
+/// Waits for the end. Clients that were too slow for it are no failure: it was asked for.
+fn end(ticker: Ticker) -> ExitCode {
+    let engine = ticker.engine();
+    let ended = ticker.join();
+    let cut = engine.metrics().total().cut;
+    if cut > 0 {
+        tracing::warn!(cut, "connections were dropped: they did not take their Close in time");
+    }
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");
             ExitCode::FAILURE
         }
     }
-}
-
-/// The first SIGINT or SIGTERM begins a graceful shutdown, the second ends the process.
-fn stop_on_signal(stop: Stop) -> io::Result<()> {
-    let mut signals = Signals::new([SIGINT, SIGTERM])?;
-    let wait = move || {
-        let mut signals = signals.forever();
-        if signals.next().is_some() {
-            tracing::info!("shutting down; a second signal ends at once");
-            stop.stop();
-        }
-        if let Some(signal) = signals.next() {
-            exit(128 + signal);
-        }
-    };
-    thread::Builder::new().name("tickwire-signals".to_owned()).spawn(wait)?;
-    Ok(())
 }
 
 /// Where a browser on this machine finds the page.

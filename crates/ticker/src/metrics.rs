@@ -120,7 +120,12 @@ impl Collector for Engine {
         let help = "The back end that runs";
         let mut family = encoder.encode_descriptor("backend", help, None, MetricType::Gauge)?;
         family.encode_family(&[("name", engine.backend())])?.encode_gauge(&1_u64)?;
-        let shards = engine.metrics().shards;
+        let metrics = engine.metrics();
+        let help = "Connections of the fullest shard over the mean of all";
+        encoder
+            .encode_descriptor("imbalance_ratio", help, None, MetricType::Gauge)?
+            .encode_gauge(&metrics.imbalance())?;
+        let shards = metrics.shards;
         let Some(first) = shards.first() else { return Ok(()) };
         for (place, (name, help, _)) in first.each().enumerate() {
             // The engine documents which of its counters go up and down by their names.

@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use tickwire::{Handle, Response, Server, ShardFailed, Timestamp};
 
@@ -20,6 +22,7 @@ use crate::player::Player;
 #[derive(Debug)]
 pub struct Ticker {
     server: Server,
+    door: Arc<Door>,
     player: JoinHandle<()>,
     audience: Arc<Audience>,
 }
@@ -29,6 +32,21 @@ pub struct Ticker {
 pub struct Stop {
     engine: Handle,
     audience: Arc<Audience>,
+    door: Arc<Door>,
+}
+
+/// The listening sockets, for as long as a successor may want them.
+#[derive(Debug)]
+struct Door {
+    listeners: Mutex<Vec<TcpListener>>,
+    /// Clients are to come back to a successor, which serves already.
+    hands_over: Arc<AtomicBool>,
+}
+
+impl Door {
+    fn listeners(&self) -> MutexGuard<'_, Vec<TcpListener>> {
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Ticker {
@@ -39,6 +57,18 @@ impl Ticker {
     /// When the feed cannot be read, the address cannot be listened on, or the machine has no more
     /// threads.
     pub fn start(settings: &Settings) -> Result<Self, StartError> {
+        Self::start_with(settings, Vec::new())
+    }
+
+    /// As [`Ticker::start`], on sockets that listen already, if there are any.
+    ///
+    /// # Errors
+    ///
+    /// As [`Ticker::start`], and when these sockets cannot be served.
+    pub fn start_with(
+        settings: &Settings,
+        inherited: Vec<TcpListener>,
+    ) -> Result<Self, StartError> {
         let now = Timestamp::read();
         let feed = match &settings.feed {
             FeedChoice::Synthetic => {
@@ -50,6 +80,7 @@ impl Ticker {
         let (metrics, audience) = (Arc::new(Metrics::new()), Arc::new(Audience::default()));
         metrics.skipped.inc_by(feed.skipped());
         tracing::info!(instruments = listing.len(), skipped = feed.skipped(), "feed");
+        let hands_over = Arc::<AtomicBool>::default();
         let shared = Arc::new(Shared {
             rules: settings.rules,
             listing: Arc::clone(&listing),
@@ -57,23 +88,27 @@ impl Ticker {
             audience: Arc::clone(&audience),
             metrics: Arc::clone(&metrics),
             shutdown_timeout: settings.engine.limits.shutdown_timeout,
+            hands_over: Arc::clone(&hands_over),
         });
         let (app, exported) = (Arc::clone(&shared), Arc::clone(&metrics));
         let builder = Server::builder()
             .config(settings.engine.clone())
+            .inherit(inherited)
             .route("/ticker", move |shard| App::new(Arc::clone(&app), &shard.publisher))
             .get("/healthz", |_| Response::text(200, "ok"))
             .get("/metrics", move |_| Response::new(OPEN_METRICS, exported.text()));
         let bound = page::serve(builder).bind()?;
         let (publisher, topics) = (bound.publisher(), topics(&listing, &bound.publisher()));
-        let (listeners, pace, epoch) = (Arc::clone(&audience), settings.pace, &shared.epoch);
+        let listeners = bound.listeners().map_err(StartError::Listeners)?;
+        let (listening, pace, epoch) = (Arc::clone(&audience), settings.pace, &shared.epoch);
         let player =
-            Player::new(feed, epoch, publisher, topics, listeners, Arc::clone(&metrics), pace);
+            Player::new(feed, epoch, publisher, topics, listening, Arc::clone(&metrics), pace);
         let server = bound.start()?;
         metrics.show_engine(server.handle());
         let thread = thread::Builder::new().name("tickwire-feed".to_owned());
         let player = thread.spawn(move || player.run()).map_err(StartError::Thread)?;
-        Ok(Self { server, player, audience })
+        let door = Arc::new(Door { listeners: Mutex::new(listeners), hands_over });
+        Ok(Self { server, door, player, audience })
     }
 
     /// The address that is listened on, with the port that was chosen.
@@ -91,7 +126,8 @@ impl Ticker {
     /// What ends this ticker.
     #[must_use]
     pub fn stop(&self) -> Stop {
-        Stop { engine: self.server.handle(), audience: Arc::clone(&self.audience) }
+        let (audience, door) = (Arc::clone(&self.audience), Arc::clone(&self.door));
+        Stop { engine: self.server.handle(), audience, door }
     }
 
     /// Waits until the ticker has ended.
@@ -113,8 +149,29 @@ impl Stop {
     /// Ends the feed and begins the shutdown of the server: every client is told, closed with 1001
     /// and given what it still has to get.
     pub fn stop(&self) {
+        self.door.listeners().clear();
         self.audience.end();
         self.engine.shutdown();
+    }
+
+    /// Has a successor take over: `succeed` is lent the listening sockets and returns when another
+    /// process serves them. Then clients are told, one after the other over `spread`, and closed with
+    /// 1012; until then each has its updates.
+    ///
+    /// # Errors
+    ///
+    /// What `succeed` returns: this ticker goes on then.
+    pub fn hand_over<T, E>(
+        &self,
+        spread: Duration,
+        succeed: impl FnOnce(&[TcpListener]) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mut listeners = self.door.listeners();
+        let successor = succeed(&listeners)?;
+        listeners.clear();
+        self.door.hands_over.store(true, Ordering::Relaxed);
+        self.engine.shutdown_over(spread);
+        Ok(successor)
     }
 }
 
@@ -126,6 +183,8 @@ pub enum StartError {
     Feed(ReplayError),
     /// The engine cannot run.
     Engine(tickwire::StartError),
+    /// There are no descriptors to keep the listening sockets with.
+    Listeners(io::Error),
     /// The feed's thread cannot be started.
     Thread(io::Error),
 }
@@ -147,6 +206,9 @@ impl fmt::Display for StartError {
         match self {
             Self::Feed(error) => write!(formatter, "the feed cannot be replayed: {error}"),
             Self::Engine(error) => error.fmt(formatter),
+            Self::Listeners(error) => {
+                write!(formatter, "the listening sockets cannot be kept: {error}")
+            }
             Self::Thread(error) => write!(formatter, "the feed's thread cannot start: {error}"),
         }
     }
@@ -157,7 +219,7 @@ impl std::error::Error for StartError {
         match self {
             Self::Feed(error) => Some(error),
             Self::Engine(error) => Some(error),
-            Self::Thread(error) => Some(error),
+            Self::Listeners(error) | Self::Thread(error) => Some(error),
         }
     }
 }

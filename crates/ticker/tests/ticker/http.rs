@@ -17,7 +17,10 @@ pub(crate) struct Answer {
 
 /// Asks for `path` with `method` and further header lines.
 pub(crate) fn ask(address: SocketAddr, method: &str, path: &str, headers: &str) -> Answer {
-    let mut stream = TcpStream::connect(address).unwrap();
+    ask_on(TcpStream::connect(address).unwrap(), method, path, headers)
+}
+
+fn ask_on(mut stream: TcpStream, method: &str, path: &str, headers: &str) -> Answer {
     stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     write!(stream, "{method} {path} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n").unwrap();
     let mut answer = Vec::new();
@@ -35,6 +38,11 @@ pub(crate) fn ask(address: SocketAddr, method: &str, path: &str, headers: &str) 
 
 pub(crate) fn get(address: SocketAddr, path: &str) -> Answer {
     ask(address, "GET", path, "")
+}
+
+/// Asks on a connection that there is already.
+pub(crate) fn get_on(stream: TcpStream, path: &str) -> Answer {
+    ask_on(stream, "GET", path, "")
 }
 
 /// The value of a counter that is shown without labels.

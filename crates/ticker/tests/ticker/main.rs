@@ -11,4 +11,6 @@ mod http;
 mod process;
 mod protocol;
 mod replay;
+mod restart;
 mod server;
+mod visitors;

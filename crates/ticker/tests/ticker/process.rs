@@ -2,57 +2,88 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, ChildStderr, Command, Stdio};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::client::Client;
 use crate::http::get;
 use crate::server::recording;
 
-/// A process that is killed when the test is over.
-struct Process(Child);
+/// A process that is killed when the test is over, and its successors with it.
+pub(crate) struct Process {
+    child: Child,
+    log: Option<BufReader<ChildStderr>>,
+}
 
 impl Process {
     /// Starts `tickwire` on a free port, and returns it with the address that it prints.
-    fn serve(arguments: &[&str]) -> (Self, SocketAddr) {
+    pub(crate) fn serve(arguments: &[&str]) -> (Self, SocketAddr) {
         let mut process = Self::run(&[arguments, &["--listen", "127.0.0.1:0"]].concat());
-        let mut line = String::new();
-        BufReader::new(process.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address = line.split("http://").nth(1).unwrap_or_else(|| panic!("printed {line:?}"));
-        let address = address.trim_end().trim_end_matches('/').parse().unwrap();
+        let address = process.address();
         (process, address)
     }
 
     fn run(arguments: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tickwire"));
-        let command = command.args(arguments).env_remove("RUST_LOG").stdin(Stdio::null());
-        Self(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+        Self::spawn(Command::new(env!("CARGO_BIN_EXE_tickwire")).args(arguments))
     }
 
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.0), signal).unwrap();
+    /// Starts a command that becomes a `tickwire`.
+    pub(crate) fn spawn(command: &mut Command) -> Self {
+        command.env_remove("RUST_LOG").stdin(Stdio::null()).process_group(0);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let log = child.stderr.take().map(BufReader::new);
+        Self { child, log }
+    }
+
+    /// The address that it prints when it serves.
+    pub(crate) fn address(&mut self) -> SocketAddr {
+        let mut line = String::new();
+        BufReader::new(self.child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address = line.split("http://").nth(1).unwrap_or_else(|| panic!("printed {line:?}"));
+        address.trim_end().trim_end_matches('/').parse().unwrap()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(self.id(), signal).unwrap();
+    }
+
+    /// Sends a signal to it, if it has not ended, and to its successors.
+    pub(crate) fn signal_all(&self, signal: Signal) {
+        kill_process_group(self.id(), signal).unwrap();
     }
 
     /// Reads its log up to a line that has `words`.
-    fn wait_for_log(&mut self, words: &str) {
-        let mut log = BufReader::new(self.0.stderr.as_mut().unwrap()).lines();
-        assert!(log.any(|line| line.unwrap().contains(words)), "{words:?} is not in the log");
+    pub(crate) fn wait_for_log(&mut self, words: &str) {
+        let log = self.log.as_mut().unwrap();
+        let found = log.lines().any(|line| line.unwrap().contains(words));
+        assert!(found, "{words:?} is not in the log");
     }
 
-    /// Waits for its end, and returns its exit code and what it wrote to its log.
-    fn end(mut self) -> (Option<i32>, String) {
+    /// Waits for its exit code; successors go on.
+    pub(crate) fn code(&mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
+    }
+
+    fn id(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    /// Waits for its end and that of its successors, and returns its exit code and what all wrote to
+    /// the log.
+    pub(crate) fn end(mut self) -> (Option<i32>, String) {
         let mut log = String::new();
-        self.0.stderr.take().unwrap().read_to_string(&mut log).unwrap();
-        (self.0.wait().unwrap().code(), log)
+        self.log.take().unwrap().read_to_string(&mut log).unwrap();
+        (self.code(), log)
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        // All may have ended already.
+        let _ = kill_process_group(self.id(), Signal::KILL);
+        let _ = self.child.wait();
     }
 }
 
