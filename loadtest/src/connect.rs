@@ -111,15 +111,6 @@ impl Scenario for Connect {
         }
     }
 
-    fn compose(
-        &mut self,
-        _client: usize,
-        _now: Nanoseconds,
-        _outbox: &mut Outbox<'_>,
-        _tally: &mut Tally,
-    ) {
-    }
-
     fn received(
         &mut self,
         _client: usize,
@@ -158,10 +149,6 @@ impl Scenario for Connect {
         for intended in self.owed.drain(..) {
             tally.measure.unsent(now.saturating_sub(intended));
         }
-    }
-
-    fn outbox_bytes_max(&self) -> usize {
-        0
     }
 
     fn message_bytes_max(&self) -> u64 {

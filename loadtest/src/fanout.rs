@@ -134,10 +134,6 @@ impl Scenario for Fanout {
         Some(Action::Send(starter))
     }
 
-    fn due(&self) -> Nanoseconds {
-        Nanoseconds::MAX
-    }
-
     fn compose(
         &mut self,
         _client: usize,

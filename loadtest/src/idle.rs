@@ -5,34 +5,13 @@
 //! memory for each connection, what it spends on connections that do nothing, and the client's own.
 
 use crate::clock::Nanoseconds;
-use crate::scenario::{Action, Outbox, Received, Scenario, Tally};
+use crate::scenario::{Outbox, Received, Scenario, Tally};
 
 /// Nothing is kept for an idle client.
 #[derive(Debug, Default)]
 pub(crate) struct Idle;
 
 impl Scenario for Idle {
-    fn opened(&mut self, _client: usize, _now: Nanoseconds, _tally: &mut Tally) {}
-
-    fn start(&mut self, _now: Nanoseconds) {}
-
-    fn next(&mut self, _now: Nanoseconds) -> Option<Action> {
-        None
-    }
-
-    fn due(&self) -> Nanoseconds {
-        Nanoseconds::MAX
-    }
-
-    fn compose(
-        &mut self,
-        _client: usize,
-        _now: Nanoseconds,
-        _outbox: &mut Outbox<'_>,
-        _tally: &mut Tally,
-    ) {
-    }
-
     fn received(
         &mut self,
         _client: usize,
@@ -42,20 +21,6 @@ impl Scenario for Idle {
         tally: &mut Tally,
     ) {
         tally.measure.count(message.payload.len());
-    }
-
-    fn lost(&mut self, _client: usize) {}
-
-    fn stop(&mut self, _now: Nanoseconds) {}
-
-    fn awaited(&self) -> u64 {
-        0
-    }
-
-    fn finish(&mut self, _now: Nanoseconds, _tally: &mut Tally) {}
-
-    fn outbox_bytes_max(&self) -> usize {
-        0
     }
 
     fn message_bytes_max(&self) -> u64 {

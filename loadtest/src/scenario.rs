@@ -22,27 +22,34 @@ use crate::measure::Measure;
 /// on. After `start` the fleet asks `next` in each turn, until it has nothing more to do; `compose`
 /// follows for each client that is to send. `stop` ends the time; `received` and `lost` may still
 /// come until `awaited` is 0 or the wait is over; `finish` is the last call.
+///
+/// What is written out here is what clients do that do nothing.
 pub(crate) trait Scenario {
     /// The handshake of `client` is done.
-    fn opened(&mut self, client: usize, now: Nanoseconds, tally: &mut Tally);
+    fn opened(&mut self, _client: usize, _now: Nanoseconds, _tally: &mut Tally) {}
 
     /// The run's time starts.
-    fn start(&mut self, now: Nanoseconds);
+    fn start(&mut self, _now: Nanoseconds) {}
 
     /// What is to be done now and was not asked for before.
-    fn next(&mut self, now: Nanoseconds) -> Option<Action>;
+    fn next(&mut self, _now: Nanoseconds) -> Option<Action> {
+        None
+    }
 
     /// When `next` is to be asked although nothing came; [`Nanoseconds::MAX`] for never.
-    fn due(&self) -> Nanoseconds;
+    fn due(&self) -> Nanoseconds {
+        Nanoseconds::MAX
+    }
 
     /// Writes what `client` has to say now.
     fn compose(
         &mut self,
-        client: usize,
-        now: Nanoseconds,
-        outbox: &mut Outbox<'_>,
-        tally: &mut Tally,
-    );
+        _client: usize,
+        _now: Nanoseconds,
+        _outbox: &mut Outbox<'_>,
+        _tally: &mut Tally,
+    ) {
+    }
 
     /// A whole message came for `client`; it was read from the socket at `now`.
     fn received(
@@ -55,7 +62,7 @@ pub(crate) trait Scenario {
     );
 
     /// The connection of `client` ends or did not open: nothing of what it awaits will come.
-    fn lost(&mut self, client: usize);
+    fn lost(&mut self, _client: usize) {}
 
     /// The socket of `client` is closed: [`Action::Open`] may open it anew.
     fn vacated(&mut self, _client: usize) {}
@@ -67,10 +74,12 @@ pub(crate) trait Scenario {
     }
 
     /// The run's time is over: nothing more may be sent.
-    fn stop(&mut self, now: Nanoseconds);
+    fn stop(&mut self, _now: Nanoseconds) {}
 
     /// Messages that are on their way and must come: the run waits for them, within a bound.
-    fn awaited(&self) -> u64;
+    fn awaited(&self) -> u64 {
+        0
+    }
 
     /// The bound of that wait, in nanoseconds.
     fn drain_wait(&self) -> Nanoseconds {
@@ -78,10 +87,12 @@ pub(crate) trait Scenario {
     }
 
     /// The last checks, when nothing more can come.
-    fn finish(&mut self, now: Nanoseconds, tally: &mut Tally);
+    fn finish(&mut self, _now: Nanoseconds, _tally: &mut Tally) {}
 
     /// The most that one client ever has to send at once, in bytes on the wire.
-    fn outbox_bytes_max(&self) -> usize;
+    fn outbox_bytes_max(&self) -> usize {
+        0
+    }
 
     /// The longest message that may come, in payload bytes.
     fn message_bytes_max(&self) -> u64;

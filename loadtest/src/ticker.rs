@@ -202,8 +202,6 @@ impl Scenario for Ticker {
         self.unsubscribed.push(client);
     }
 
-    fn start(&mut self, _now: Nanoseconds) {}
-
     fn next(&mut self, _now: Nanoseconds) -> Option<Action> {
         self.unsubscribed.pop().filter(|_| self.ended_at.is_none()).map(Action::Send)
     }
