@@ -47,8 +47,9 @@ pub enum Vary {
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Capacity {
-    /// The report of the largest load that held, and what it was made of.
-    pub best: Option<(Report, Outcome)>,
+    /// The report of the largest load that held, or of the last run if none did, and what it was
+    /// made of.
+    pub shown: Option<(Report, Outcome)>,
     /// Every run, and what came of it.
     pub searched: Searched,
 }
@@ -183,9 +184,12 @@ impl Search {
                     break (step, report, outcome);
                 }
             };
-            if step.verdict == Verdict::Held {
+            let is_held = step.verdict == Verdict::Held;
+            if is_held || found.searched.held.is_none() {
+                found.shown = Some((report, outcome));
+            }
+            if is_held {
                 found.searched.held = Some(load);
-                found.best = Some((report, outcome));
             } else {
                 found.searched.ceiling = Some(step);
             }
@@ -289,7 +293,8 @@ mod tests {
             assert!(held <= limit && ceiling.load > limit, "{held} {ceiling:?}");
             assert!(ceiling.load <= held * 1.05, "{held} {ceiling:?}");
             assert_eq!(ceiling.verdict, Verdict::Broke("1 × gap".to_owned()));
-            assert!(found.best.is_some() && tried.len() < 20, "{tried:?} for {limit}");
+            let (best, _) = found.shown.unwrap();
+            assert!(best.result.ok && tried.len() < 20, "{tried:?} for {limit}");
         }
     }
 
@@ -299,7 +304,7 @@ mod tests {
         let (all, _) = found(&search, 1e9, 1e9);
         assert_eq!((all.searched.held, all.searched.ceiling), (Some(1e3), None));
         let (none, tried) = found(&search, 0.0, 1e9);
-        assert!(none.best.is_none() && none.searched.held.is_none());
+        assert!(none.searched.held.is_none() && !none.shown.unwrap().0.result.ok);
         assert_eq!(tried, [100.0, 10.0, 1.0]);
     }
 
@@ -318,7 +323,7 @@ mod tests {
         let (server, _) = found(&search, 300.0, 500.0);
         assert!(!server.searched.generator_was_limit(), "the server was the limit before");
         let (none, _) = found(&search, 1e9, 0.0);
-        assert!(none.best.is_none() && none.searched.generator_was_limit());
+        assert!(none.searched.held.is_none() && none.searched.generator_was_limit());
         let mut believing = search;
         believing.allow_saturated = true;
         assert_eq!(found(&believing, 1e9, 500.0).0.searched.held, Some(1e3));

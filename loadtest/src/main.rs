@@ -28,7 +28,7 @@ use tickwire_load::server::ServerProcess;
 use tickwire_load::{Abuse, Capacity, Live, Load, LoadError, Options, Order, Search, Task, swarm};
 
 use arguments::{Arguments, Command};
-use output::{FAULTY, Failure, Sinks, USAGE, create, exit_code, failed};
+use output::{FAULTY, Failure, SATURATED, Sinks, USAGE, create, exit_code, failed};
 use progress::Progress;
 
 fn main() -> ExitCode {
@@ -129,17 +129,22 @@ fn capacity(order: &Order, search: &Search) -> Result<ExitCode, Failure> {
         Ok((Report::new(&load, &outcome).check(&outputs.fail_if), outcome))
     };
     let found = search.find(run, &mut |step| say(&report::step(step)));
-    let Capacity { best, searched, .. } = found.map_err(|error| refused(&error))?;
+    let Capacity { shown, searched, .. } = found.map_err(|error| refused(&error))?;
     let words = report::capacity(search, &searched);
-    let report = best.as_ref().map(|(report, _)| report);
-    let advice = report::capacity_advice(&searched, report);
-    let Some((report, outcome)) = best else {
+    let code = match searched.held {
+        Some(_) => ExitCode::SUCCESS,
+        None if searched.generator_was_limit() => ExitCode::from(SATURATED),
+        None => ExitCode::from(FAULTY),
+    };
+    let Some((report, outcome)) = shown else {
         return Err(Failure { words, code: FAULTY });
     };
+    let advice = report::capacity_advice(&searched, &report);
+    let report = if searched.held.is_some() { report } else { report.withhold_saturated() };
     sinks.write(&report.with_search(searched), &outcome)?;
     say(&words);
     advice.iter().for_each(|advice| say(advice));
-    Ok(ExitCode::SUCCESS)
+    Ok(code)
 }
 
 fn usage(words: String) -> Failure {

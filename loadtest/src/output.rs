@@ -94,7 +94,7 @@ pub(crate) const FAULTY: u8 = 1;
 pub(crate) const USAGE: u8 = 2;
 
 /// Exit code of a run whose figures are withheld because they would be the generator's own.
-const SATURATED: u8 = 3;
+pub(crate) const SATURATED: u8 = 3;
 
 /// Exit code of a run that met a condition of `--fail-if`.
 const BROKEN: u8 = 4;

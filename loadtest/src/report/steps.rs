@@ -68,10 +68,10 @@ pub fn capacity(search: &Search, searched: &Searched) -> String {
 
 /// What to do where the generator was the limit; nothing if it was not.
 #[must_use]
-pub fn capacity_advice(searched: &Searched, report: Option<&Report>) -> Option<&'static str> {
-    let is_closed = report.is_some_and(|report| report.config.model == "closed");
+pub fn capacity_advice(searched: &Searched, report: &Report) -> Option<&'static str> {
+    let is_closed_echo = report.scenario == "echo" && report.config.model == "closed";
     let advice = match searched.vary {
-        Some(Vary::Connections) if is_closed => {
+        Some(Vary::Connections) if is_closed_echo => {
             "a closed loop drives either side to its limit: give --rate, which stays, and search the \
              connections that hold it"
         }
@@ -82,7 +82,7 @@ pub fn capacity_advice(searched: &Searched, report: Option<&Report>) -> Option<&
 
 const fn unit(vary: Vary) -> &'static str {
     match vary {
-        Vary::Rate => "a second",
+        Vary::Rate => "messages a second",
         Vary::Connections => "connections",
     }
 }
