@@ -51,6 +51,9 @@ pub struct ServerUse {
     pub rss_open_bytes: u64,
     /// Resident memory at the end of the last stage.
     pub rss_end_bytes: u64,
+    /// The most that it was since the process began, as seen at the end of the last stage.
+    #[serde(default)]
+    pub rss_peak_bytes: u64,
     /// What each connection added, before the first message; not known of less than a hundred.
     pub rss_per_connection_bytes: Option<f64>,
     /// Times that a thread of it waited for something.
@@ -77,6 +80,9 @@ pub struct StageUse {
     pub cores: f64,
     /// Resident memory at its end.
     pub rss_end_bytes: u64,
+    /// The most that it was since the process began.
+    #[serde(default)]
+    pub rss_peak_bytes: u64,
 }
 
 /// Readings of one server over one run.
@@ -131,6 +137,7 @@ impl Watch {
             cores: pair[1].cpu.saturating_sub(pair[0].cpu) as f64
                 / (pair[1].at - pair[0].at).max(1) as f64,
             rss_end_bytes: pair[1].rss,
+            rss_peak_bytes: pair[1].peak,
         };
         for (pair, stage) in self.samples.windows(2).zip(stages) {
             if !stage.warm_up {
@@ -156,6 +163,7 @@ impl Watch {
             rss_before_bytes: self.before.rss,
             rss_open_bytes: rss(first),
             rss_end_bytes: rss(last),
+            rss_peak_bytes: last.unwrap_or(&self.before).peak,
             rss_per_connection_bytes: (self.open >= OPEN_MIN)
                 .then(|| added as f64 / self.open as f64),
             voluntary_switches: spent.voluntary,

@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::report::Report;
+use crate::report::{Report, microseconds, rounded};
 
 /// A figure, a comparison and a bound.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -61,6 +61,20 @@ impl Threshold {
             false => value < self.bound,
         });
         Checked { condition: self.text.clone(), value, failed }
+    }
+}
+
+impl Checked {
+    /// The figure with its unit; `None` if it was not measured.
+    #[must_use]
+    pub fn shown(&self) -> Option<String> {
+        let figure = self.condition.parse::<Threshold>().ok().map(|threshold| threshold.figure);
+        let value = self.value?;
+        Some(match figure.as_ref().map(Figure::units) {
+            Some(units) if units == TIMES => microseconds(value),
+            Some(units) if units == SIZES => format!("{} B", rounded(value)),
+            _ => rounded(value),
+        })
     }
 }
 
@@ -198,6 +212,21 @@ mod tests {
             let threshold: Threshold = text.parse().unwrap();
             assert_eq!((threshold.above, threshold.bound), (above, bound), "{text}");
             assert_eq!(threshold.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_figure_is_shown_with_its_unit() {
+        for (condition, value, shown) in [
+            ("p99>5ms", 10_314.0, "10.3 ms"),
+            ("server.cpu>3us", 3.4, "3.40 µs"),
+            ("server.rss>1MB", 2_500_000.0, "2,500,000 B"),
+            ("rate<5", 12_345.6, "12,346"),
+        ] {
+            let (condition, value) = (condition.to_owned(), Some(value));
+            let checked = Checked { condition, value, failed: false };
+            assert_eq!(checked.shown().as_deref(), Some(shown));
+            assert_eq!(Checked { value: None, ..checked }.shown(), None);
         }
     }
 

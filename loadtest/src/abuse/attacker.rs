@@ -10,7 +10,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use tickwire_protocol::{
-    ClientError, ClientHandshake, Connection, DeflatePolicy, Event, Inflater, Limits, Role,
+    ClientError, ClientHandshake, CloseCode, Connection, DeflatePolicy, Event, Inflater, Limits,
+    Role,
 };
 
 use super::attack::Attack;
@@ -232,7 +233,7 @@ impl Gang {
                 let status = status.map(String::from_utf8_lossy);
                 return Err(format!("refused {}", status.as_deref().unwrap_or("oddly")));
             }
-            attacker.listen(bytes, &mut self.masks)?;
+            attacker.listen(self.attack, bytes, &mut self.masks)?;
         }
         Ok(())
     }
@@ -295,7 +296,12 @@ impl Attacker {
     }
 
     /// Takes in frames; a Close ends the attack.
-    fn listen(&mut self, mut bytes: &mut [u8], masks: &mut Masks) -> Result<(), String> {
+    fn listen(
+        &mut self,
+        attack: Attack,
+        mut bytes: &mut [u8],
+        masks: &mut Masks,
+    ) -> Result<(), String> {
         let Phase::Open(connection) = &mut self.phase else { return Ok(()) };
         let (limits, mut control) = (Limits::default(), Vec::new());
         let mut mask = || masks.key();
@@ -305,6 +311,14 @@ impl Attacker {
             match event {
                 Event::Closed(Some(code), _) => return Err(format!("closed {}", code.0)),
                 Event::Closed(None, _) => return Err("closed".to_owned()),
+                // All that a server can say to it in earnest is an echo, which is not inflated here.
+                Event::Message(_) if attack == Attack::Bomb => return Err(WENT_OFF.to_owned()),
+                Event::Failed(error)
+                    if attack == Attack::Bomb
+                        && error.close_code() == CloseCode::MESSAGE_TOO_BIG =>
+                {
+                    return Err(WENT_OFF.to_owned());
+                }
                 Event::Failed(error) => return Err(format!("spoke wrongly: {error}")),
                 _ => {}
             }
@@ -323,6 +337,9 @@ fn refused(error: ClientError) -> String {
 fn words(error: &io::Error) -> String {
     Fault::of_connection(error).name().to_owned()
 }
+
+/// What a server did that took the bomb for a message.
+const WENT_OFF: &str = "inflated all and echoed it";
 
 /// How long a connection of an attacker may take.
 const CONNECT_WAIT: Duration = Duration::from_secs(1);

@@ -41,7 +41,7 @@ pub fn table(report: &Report) -> String {
     }
     rows.errors(result);
     for check in &report.checks {
-        let value = check.value.map_or_else(|| "not measured".to_owned(), significant);
+        let value = check.shown().unwrap_or_else(|| "not measured".to_owned());
         let verdict = if check.failed { "FAILED" } else { "held" };
         rows.row("check", &format!("{verdict}: {} ({value})", check.condition));
     }
@@ -156,10 +156,11 @@ impl Rows {
         self.row(
             "server RAM",
             &format!(
-                "{:.1} MB before, {:.1} MB with all open{each}, {:.1} MB at the end",
+                "{:.1} MB before, {:.1} MB with all open{each}, {:.1} MB at the end, {:.1} MB at most",
                 server.rss_before_bytes as f64 / 1e6,
                 server.rss_open_bytes as f64 / 1e6,
-                server.rss_end_bytes as f64 / 1e6
+                server.rss_end_bytes as f64 / 1e6,
+                server.rss_peak_bytes as f64 / 1e6
             ),
         );
     }
@@ -181,14 +182,19 @@ impl Rows {
             };
             let server = result.server.as_ref().and_then(|server| server.stages.get(number));
             let server = server.map_or(String::new(), |server| {
-                let megabytes = server.rss_end_bytes as f64 / 1e6;
-                format!("; server {:.0} % of a core, {megabytes:.0} MB", server.cores * 100.0)
+                let (megabytes, most) =
+                    (server.rss_end_bytes as f64 / 1e6, server.rss_peak_bytes as f64 / 1e6);
+                let cores = server.cores * 100.0;
+                format!(
+                    "; server {cores:.0} % of a core, {megabytes:.0} MB, {most:.0} at most so far"
+                )
             });
             self.row("attack", &format!("{name}: {polite}{server}"));
             let Some(attacked) = attacked else { continue };
             for Ending { what, count, seconds, .. } in &attacked.endings {
                 let count = grouped(*count as u64);
-                self.row("", &format!("    {count} × {what}, after at most {seconds:.1} s"));
+                let longest = microseconds(seconds * 1e6);
+                self.row("", &format!("    {count} × {what}, after at most {longest}"));
             }
             let sent = attacked.bytes as f64 / 1e6;
             let handshakes = grouped(attacked.handshakes);

@@ -22,6 +22,8 @@ pub(super) struct Sample {
     pub(super) system: Nanoseconds,
     /// Resident memory in bytes.
     pub(super) rss: u64,
+    /// The most that it was since the process began.
+    pub(super) peak: u64,
     pub(super) voluntary: u64,
     pub(super) involuntary: u64,
     pub(super) cpus: String,
@@ -79,7 +81,9 @@ impl Sample {
         };
         self.user += ticks(11);
         self.system += ticks(12);
-        self.rss += resident_bytes(pid);
+        let status = read("status").unwrap_or_default();
+        self.rss += bytes(&status, "VmRSS:");
+        self.peak += bytes(&status, "VmHWM:");
         let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return };
         for thread in threads.flatten() {
             let [ran, waited] = scheduled(&thread.path().join("schedstat"));
@@ -95,8 +99,12 @@ impl Sample {
 
 /// Resident memory of one process.
 pub(crate) fn resident_bytes(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let kilobytes = field(&status, "VmRSS:").and_then(|text| text.split(' ').next());
+    bytes(&fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default(), "VmRSS:")
+}
+
+/// A size that the kernel tells in kilobytes.
+fn bytes(status: &str, name: &str) -> u64 {
+    let kilobytes = field(status, name).and_then(|text| text.split(' ').next());
     kilobytes.and_then(|text| text.parse::<u64>().ok()).unwrap_or_default() * 1024
 }
 
@@ -204,7 +212,7 @@ mod tests {
         assert!(spent.cpu >= 70_000_000, "{spent:?}");
         assert!(spent.user + spent.system >= 70_000_000, "{spent:?}");
         assert!(after.rss > before.rss + (128 << 20), "{before:?} {after:?}");
-        assert!(!after.cpus.is_empty());
+        assert!(!after.cpus.is_empty() && after.peak >= after.rss, "{after:?}");
         drop(memory);
     }
 

@@ -42,8 +42,14 @@ const PUBLISHED: u64 = 40;
 
 /// The engine on a free port, until it is dropped.
 fn engine(deflate: &str) -> (Server, SocketAddr) {
+    engine_for(deflate, 1 << 20)
+}
+
+/// The same for messages of so many bytes.
+fn engine_for(deflate: &str, message_bytes_max: u64) -> (Server, SocketAddr) {
     let server = Server::builder()
         .shards(1)
+        .limits(|limits| limits.protocol.message_bytes_max = message_bytes_max)
         .deflate(Deflate::parse(deflate).unwrap())
         .route("/{*path}", |shard| Both { topic: shard.publisher.topic("everything") })
         .start()
@@ -101,6 +107,10 @@ fn a_bomb_is_judged_by_what_a_server_that_inflates_does() {
     let endings = &run.report["attacks"][0]["endings"];
     assert_eq!((&endings[0]["what"], &endings[0]["count"]), (&"closed 1009".into(), &2.into()));
     assert_eq!(endings.as_array().unwrap().len(), 1, "{endings}");
+    let (_trusting, address) = engine_for("shared", 100 << 20);
+    let run = load("abuse", address, "--attacks bomb --attackers 1 --duration 3s");
+    let endings = &run.report["attacks"][0]["endings"];
+    assert_eq!(endings[0]["what"], "inflated all and echoed it", "{}", run.table);
     let (_plain, address) = engine("off");
     let run = load("abuse", address, "--attacks bomb --attackers 2 --duration 700ms");
     assert_eq!(run.report["attacks"][0]["endings"][0]["what"], "declined deflate");
