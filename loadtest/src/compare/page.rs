@@ -51,7 +51,8 @@ fn section(workload: &WorkloadResult) -> String {
     };
     let mut text = format!(
         "<h2>{}</h2>\n<p class=\"faint\">{connections} connections, {seconds:.1} s a run</p>\n\
-         <table><tr><th>server</th><th class=\"text\">{what}</th><th></th><th>ratio</th>\
+         <div class=\"wide\"><table><tr><th>server</th><th class=\"text\" colspan=\"2\">{what}</th>\
+         <th>ratio</th>\
          <th>user</th><th>system</th><th>softirq</th><th>waited</th>\
          <th>switches</th><th>messages/s</th><th>p50</th><th>p99</th>\
          </tr>\n",
@@ -67,7 +68,7 @@ fn section(workload: &WorkloadResult) -> String {
         };
         writeln!(text, "<tr><th>{}</th>{cells}</tr>", escaped(&row.server)).expect(INFALLIBLE);
     }
-    text.push_str("</table>\n");
+    text.push_str("</table></div>\n");
     text
 }
 
@@ -122,7 +123,8 @@ const STYLE: &str = "
 body { max-width: 1200px; }
 .faint, small { color: var(--faint); } .faint { margin: .2rem 0; font-size: .85rem; }
 small { display: block; font-size: .75rem; }
-.text { text-align: left; } svg.bar { width: 160px; height: 14px; }
+.text { text-align: left; white-space: normal; } svg.bar { width: 160px; min-width: 0; height: 14px; }
+code { overflow-wrap: anywhere; white-space: normal; }
 ";
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! Charts as SVG that fits into the page and takes its colours from it.
 //!
 //! Drawn with fixed colours that are replaced by the page's variables afterwards, so that one
-//! drawing serves light and dark. Lines differ in colour and in the legend's order; every chart has
-//! a title, named axes with units, and a description for those who do not see it.
+//! drawing serves light and dark. Lines differ in colour and in the legend's order, which stands
+//! above the drawing and hides nothing; every chart has a title, named axes with units, and a
+//! description for those who do not see it.
 
 use plotters::coord::combinators::IntoLogRange;
 use plotters::prelude::*;
@@ -22,6 +23,8 @@ pub(super) struct Chart<'a> {
     pub(super) across: &'a str,
     pub(super) upwards: &'a str,
     pub(super) lines: Vec<Line>,
+    /// Where a stage begins.
+    pub(super) marks: Vec<f64>,
     pub(super) scale: Scale,
 }
 
@@ -43,15 +46,18 @@ impl Chart<'_> {
         if points().count() == 0 {
             return String::new();
         }
-        let last = points().map(|(x, _)| x).fold(0.1, f64::max);
+        let last = points().map(|(x, _)| x).fold(0.0, f64::max).max(f64::MIN_POSITIVE);
         let (least, most) = points()
             .map(|(_, y)| y)
             .fold((f64::MAX, f64::MIN_POSITIVE), |(least, most), y| (least.min(y), most.max(y)));
         let mut svg = String::new();
         let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
         let drawn = match self.scale {
-            Scale::Plain => self.draw(&area, 0.0..last, 0.0..most * 1.1),
-            _ => self.draw(&area, 0.0..last, (least.max(0.1) / 1.3..most * 1.3).log_scale()),
+            Scale::Plain => self.draw(&area, last, (0.0, most * 1.1), 0.0..most * 1.1),
+            _ => {
+                let ends = (least.max(0.1) / 1.3, most * 1.3);
+                self.draw(&area, last, ends, (ends.0..ends.1).log_scale())
+            }
         };
         drawn.expect("drawing into a string cannot fail");
         drop(area);
@@ -61,7 +67,8 @@ impl Chart<'_> {
     fn draw<Y>(
         &self,
         area: &Area<'_>,
-        across: std::ops::Range<f64>,
+        last: f64,
+        (bottom, top): (f64, f64),
         upwards: Y,
     ) -> Result<(), Box<dyn std::error::Error>>
     where
@@ -74,7 +81,7 @@ impl Chart<'_> {
             .margin_right(16)
             .x_label_area_size(40)
             .y_label_area_size(72)
-            .build_cartesian_2d(across, upwards)?;
+            .build_cartesian_2d(0.0..last, upwards)?;
         let scale = self.scale;
         chart
             .configure_mesh()
@@ -90,20 +97,11 @@ impl Chart<'_> {
             .x_label_formatter(&|x| across_label(scale, *x))
             .y_label_formatter(&|y| upwards_label(scale, *y))
             .draw()?;
+        let mark = |at: &f64| PathElement::new([(*at, bottom), (*at, top)], INK.mix(0.35));
+        chart.draw_series(self.marks.iter().map(mark))?;
         for (line, colour) in self.lines.iter().zip(COLOURS.iter().cycle()) {
             let style = ShapeStyle::from(colour).stroke_width(2);
-            chart
-                .draw_series(LineSeries::new(line.points.iter().copied(), style))?
-                .label(line.name.as_str())
-                .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
-        }
-        if self.lines.len() > 1 {
-            chart
-                .configure_series_labels()
-                .label_font(text)
-                .background_style(PAPER.mix(0.8))
-                .position(SeriesLabelPosition::UpperLeft)
-                .draw()?;
+            chart.draw_series(LineSeries::new(line.points.iter().copied(), style))?;
         }
         area.present()?;
         Ok(())
@@ -116,13 +114,29 @@ impl Chart<'_> {
         let title = escaped(self.title);
         let mut dressed =
             svg.replacen(&opening, &format!("<svg role=\"img\" aria-label=\"{title}\""), 1);
-        let fixed = [(INK, "ink"), (GRID, "grid"), (PAPER, "paper")];
+        let fixed = [(INK, "ink"), (GRID, "grid")];
         let lines = COLOURS.iter().zip(LINE_NAMES).map(|(colour, name)| (*colour, name));
         for (RGBColor(red, green, blue), name) in fixed.into_iter().chain(lines) {
             let colour = format!("#{red:02X}{green:02X}{blue:02X}");
             dressed = dressed.replace(&colour, &format!("var(--{name})"));
         }
-        format!("<figure><figcaption>{title}</figcaption>{dressed}</figure>\n")
+        let legend = self.legend();
+        format!(
+            "<figure><figcaption>{title}{legend}</figcaption><div class=\"wide\">{dressed}</div>\
+             </figure>\n"
+        )
+    }
+
+    /// The lines' names with their colours, if there are several.
+    fn legend(&self) -> String {
+        if self.lines.len() < 2 {
+            return String::new();
+        }
+        let key = |(line, name): (&Line, &&str)| {
+            let words = escaped(&line.name);
+            format!("<span class=\"key\"><i style=\"background: var(--{name})\"></i>{words}</span>")
+        };
+        self.lines.iter().zip(LINE_NAMES.iter().cycle()).map(key).collect()
     }
 }
 
@@ -174,7 +188,6 @@ const TEXT: u32 = 13;
 /// Stand-ins, which no drawing has by chance.
 const INK: RGBColor = RGBColor(1, 1, 1);
 const GRID: RGBColor = RGBColor(2, 2, 2);
-const PAPER: RGBColor = RGBColor(3, 3, 3);
 const COLOURS: [RGBColor; 4] =
     [RGBColor(4, 4, 4), RGBColor(5, 5, 5), RGBColor(6, 6, 6), RGBColor(7, 7, 7)];
 
@@ -210,13 +223,15 @@ mod tests {
         let line = |name: &str| Line { name: name.into(), points: vec![(0.0, 1.0), (1.0, 900.0)] };
         for scale in [Scale::Plain, Scale::Latency, Scale::Percentiles] {
             let lines = vec![line("a"), line("b")];
-            let chart = Chart { title: "x < y", across: "s", upwards: "µs", lines, scale };
+            let marks = vec![0.5];
+            let chart = Chart { title: "x < y", across: "s", upwards: "µs", lines, marks, scale };
             let svg = chart.svg();
-            assert!(svg.contains("x &lt; y") && svg.contains("var(--line-2)"), "{svg}");
+            assert!(svg.contains("x &lt; y") && svg.contains("</i>b</span>"), "{svg}");
+            assert_eq!(svg.matches("var(--line-2)").count(), 2, "the line and its key: {svg}");
             assert!(!svg.contains("#010101") && !svg.contains("#040404"), "{svg}");
         }
-        let chart =
-            Chart { title: "", across: "", upwards: "", lines: Vec::new(), scale: Scale::Plain };
-        assert_eq!(chart.svg(), "");
+        let (lines, marks, scale) = (Vec::new(), Vec::new(), Scale::Plain);
+        let none = Chart { title: "", across: "", upwards: "", lines, marks, scale };
+        assert_eq!(none.svg(), "");
     }
 }

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 
 use super::Report;
 use super::words::{microseconds, rounded, significant};
+use crate::plan::Ramp;
 
 /// A table of plain text: a column for each run, a row for each figure that one of them has.
 #[must_use]
@@ -40,13 +41,42 @@ pub fn compare(reports: &[(String, Report)]) -> String {
     }
     if let Some((name, first)) = reports.first() {
         for (other, report) in &reports[1..] {
-            if report.scenario != first.scenario || report.config.model != first.config.model {
-                writeln!(table, "note: {other} and {name} did not do the same")
+            let differences = differences(first, report);
+            if !differences.is_empty() {
+                let differences = differences.join(", ");
+                writeln!(table, "note: {other} did not do the same as {name}: {differences}")
                     .expect("writing to a String cannot fail");
             }
         }
     }
     table
+}
+
+/// What was asked for otherwise in the second run.
+fn differences(first: &Report, second: &Report) -> Vec<String> {
+    let asked = |Report { scenario, config, .. }: &Report| {
+        let rates: Vec<String> =
+            config.stages.iter().filter_map(|stage| stage.rate).map(words_of_rate).collect();
+        [
+            ("scenario", scenario.clone()),
+            ("model", config.model.clone()),
+            ("connections", config.connections.to_string()),
+            ("size", config.size.clone().unwrap_or_default()),
+            ("depth", config.depth.map_or_else(String::new, |depth| depth.to_string())),
+            ("rate", rates.join(" ")),
+            ("deflate", format!("{:?}", config.deflate).to_lowercase()),
+        ]
+    };
+    let pairs = asked(first).into_iter().zip(asked(second));
+    let differ = pairs.filter(|((_, one), (_, other))| one != other);
+    differ.map(|((name, one), (_, other))| format!("{name} {other}, not {one}")).collect()
+}
+
+fn words_of_rate(rate: Ramp) -> String {
+    match rate {
+        Ramp { from, to } if from == to => rounded(from),
+        Ramp { from, to } => format!("{}..{}", rounded(from), rounded(to)),
+    }
 }
 
 /// A figure of a report.

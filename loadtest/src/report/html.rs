@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::chart::{Chart, Line, Scale, escaped, nines};
 use super::table::notes;
 use super::words::{grouped, microseconds, rounded};
-use super::{Latency, PointResult, Report};
+use super::{Latency, PointResult, Report, Results};
 
 /// The page of one run, or of several beside each other.
 #[must_use]
@@ -53,7 +53,7 @@ fn section(report: &Report) -> String {
         );
     }
     text.push_str(&figures(report));
-    text.push_str(&over_time(&result.points));
+    text.push_str(&over_time(result));
     if let [_, ..] = latencies(report).as_slice() {
         text.push_str(&percentile_chart(&[(String::new(), report.clone())]));
         text.push_str(&percentile_table(report));
@@ -92,7 +92,15 @@ fn figures(report: &Report) -> String {
     format!("<div class=\"figures\">{figures}</div>\n")
 }
 
-fn over_time(points: &[PointResult]) -> String {
+fn over_time(result: &Results) -> String {
+    let Results { points, stages, .. } = result;
+    let mut begin = 0.0;
+    let ends = stages.iter().map(|stage| {
+        begin += stage.duration_seconds;
+        begin
+    });
+    // Where the last one ends nothing begins.
+    let marks: Vec<f64> = ends.take(stages.len().saturating_sub(1)).collect();
     let line = |name: &str, figure: fn(&PointResult) -> f64| Line {
         name: name.to_owned(),
         points: points.iter().map(|point| (point.at_seconds, figure(point))).collect(),
@@ -107,6 +115,7 @@ fn over_time(points: &[PointResult]) -> String {
         across: "seconds",
         upwards: "messages a second",
         lines: vec![line("messages a second", |point| point.messages_per_second)],
+        marks: marks.clone(),
         scale: Scale::Plain,
     };
     let latencies = Chart {
@@ -118,6 +127,7 @@ fn over_time(points: &[PointResult]) -> String {
             latency("p99", |point| point.p99_us),
             latency("max", |point| point.max_us),
         ],
+        marks: marks.clone(),
         scale: Scale::Latency,
     };
     let mut text = throughput.svg();
@@ -129,6 +139,7 @@ fn over_time(points: &[PointResult]) -> String {
             across: "seconds",
             upwards: "connections",
             lines: vec![line("connections", |point| point.open as f64)],
+            marks,
             scale: Scale::Plain,
         };
         text.push_str(&connections.svg());
@@ -164,6 +175,7 @@ fn percentile_chart(reports: &[(String, Report)]) -> String {
         across: "percentile",
         upwards: "latency",
         lines: reports.iter().flat_map(line).collect(),
+        marks: Vec::new(),
         scale: Scale::Percentiles,
     }
     .svg()
@@ -180,7 +192,7 @@ fn percentile_table(report: &Report) -> String {
         let cells: String = names.iter().map(cell).collect();
         writeln!(rows, "<tr><th>{kind}</th>{cells}</tr>").expect("writing to a String cannot fail");
     }
-    format!("<table><tr><th></th>{head}</tr>\n{rows}</table>\n")
+    format!("<div class=\"wide\"><table><tr><th></th>{head}</tr>\n{rows}</table></div>\n")
 }
 
 fn stage_table(report: &Report) -> String {
@@ -188,7 +200,7 @@ fn stage_table(report: &Report) -> String {
         return String::new();
     }
     let mut text = String::from(
-        "<h3>Stages</h3>\n<table><tr><th>stage</th><th>seconds</th><th>messages</th>\
+        "<h3>Stages</h3>\n<div class=\"wide\"><table><tr><th>stage</th><th>seconds</th><th>messages</th>\
          <th>a second</th><th>p50</th><th>p99</th><th>p99.9</th><th>max</th></tr>\n",
     );
     for stage in &report.result.stages {
@@ -212,7 +224,7 @@ fn stage_table(report: &Report) -> String {
         )
         .expect("writing to a String cannot fail");
     }
-    text.push_str("</table>\n");
+    text.push_str("</table></div>\n");
     text
 }
 
@@ -231,10 +243,15 @@ h3 { font-size: 1rem; margin-top: 2rem; }
 .figures b { display: block; font-size: 1.25rem; font-variant-numeric: tabular-nums; }
 .figures span { color: var(--faint); font-size: .85rem; }
 figure { margin: 1.6rem 0 0; } figcaption { font-weight: 600; }
-svg { width: 100%; height: auto; display: block; }
+.key { font-weight: 400; font-size: .85rem; margin-left: 1rem; white-space: nowrap; }
+.key i { display: inline-block; width: 1rem; height: 3px; margin-right: .35rem;
+  vertical-align: middle; }
+.wide { overflow-x: auto; }
+svg { width: 100%; min-width: 600px; height: auto; display: block; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; width: 100%;
   margin-top: 1rem; }
 th, td { text-align: right; padding: .25rem .6rem; border-bottom: 1px solid var(--grid); }
+th, td { white-space: nowrap; }
 th:first-child { text-align: left; font-weight: 500; }
 pre { background: var(--card); border-radius: 8px; padding: .8rem 1rem; overflow-x: auto;
   font-size: .8rem; }

@@ -140,5 +140,11 @@ fn pages_logs_and_comparisons_are_made_of_a_run() {
     let compared = binary().args(twice).output().unwrap();
     let table = String::from_utf8(compared.stdout).unwrap();
     assert!(table.contains("latency p99") && table.contains("(1.00×)"), "{table}");
-    assert!(both.text().contains("2 runs"));
+    let same = !table.contains("did not do the same");
+    assert!(same && both.text().contains("2 runs"), "{table}");
+    let other = echo(&["--size", "33", "--json", page.path()]);
+    assert_eq!(other.status.code(), Some(0), "{other:?}");
+    let compared = binary().args(["report", json.path(), page.path()]).output().unwrap();
+    let table = String::from_utf8(compared.stdout).unwrap();
+    assert!(table.contains("size 33, not 20") && !table.contains("depth"), "{table}");
 }
