@@ -175,6 +175,12 @@ pub trait Backend {
     /// Stops listening. Connections already accepted stay.
     fn stop_accepting(&mut self);
 
+    /// After [`Backend::stop_accepting`]: whether all that has been accepted has been reported. A
+    /// completion follows while it has not.
+    fn has_stopped(&self) -> bool {
+        true
+    }
+
     /// The present time. The shard asks once per turn, after [`Backend::wait`].
     fn now(&mut self) -> Timestamp;
 

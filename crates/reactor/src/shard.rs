@@ -104,6 +104,7 @@ impl<H: Handler, B: Backend> Shard<H, B> {
         let loads = local.hub.loads.as_ref();
         self.shutdown.is_some()
             && is_empty
+            && self.backend.has_stopped()
             && loads.is_none_or(|loads| loads.close(usize::from(local.shard)))
     }
 

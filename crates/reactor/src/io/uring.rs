@@ -574,8 +574,14 @@ impl Backend for Uring {
     }
 
     fn stop_accepting(&mut self) {
-        // For good: the shard does not resume what it has stopped.
-        self.pause_accepting();
+        self.accept_paused = true;
+        if let Some(accepts) = &mut *self.accepts {
+            accepts.close(&mut self.ring);
+        }
+    }
+
+    fn has_stopped(&self) -> bool {
+        self.accepts.as_ref().is_none_or(Accepts::is_quiet)
     }
 
     fn now(&mut self) -> Timestamp {

@@ -105,6 +105,33 @@ fn port_in_use_is_an_error_that_says_so() {
 }
 
 #[test]
+fn port_is_closed_when_a_shutdown_begins_and_not_when_it_is_over() {
+    for choice in [BackendChoice::Epoll, BackendChoice::IoUring] {
+        let server = Server::builder().backend(choice).shards(2).limits(|limits| {
+            limits.shutdown_timeout = PATIENCE;
+            limits.close_timeout = PATIENCE;
+        });
+        let server = match server.fallback(application).bind() {
+            Ok(bound) => bound.start().expect("threads can be started"),
+            Err(error) => {
+                eprintln!("skipped: {error}");
+                continue;
+            }
+        };
+        let address = server.local_addr();
+        let mut silent = TcpStream::connect(address).expect("it listens");
+        silent.write_all(&wire::request("/echo", &[])).expect("it reads");
+        until(|| server.metrics().total().upgraded == 1);
+        server.handle().shutdown();
+        until(|| TcpStream::connect(address).is_err());
+        // Its Close is not answered.
+        assert_eq!(server.metrics().total().connections_now, 1, "{choice:?}");
+        server.handle().shutdown_now();
+        server.join().expect("it was asked to");
+    }
+}
+
+#[test]
 fn back_end_that_is_asked_for_runs_or_is_an_error_that_says_why() {
     for (choice, name) in [(BackendChoice::Epoll, "epoll"), (BackendChoice::IoUring, "io_uring")] {
         match Server::builder().backend(choice).fallback(application).bind() {

@@ -17,7 +17,8 @@ use super::ring::{Operation, Ring, Tag};
 
 /// A listener and the requests for its connections.
 pub(super) struct Accepts {
-    listener: TcpListener,
+    /// None: for ever closed.
+    listener: Option<TcpListener>,
     places: Box<[Place]>,
     /// Places without a request.
     idle: Vec<u32>,
@@ -48,7 +49,7 @@ impl Accepts {
     pub(super) fn new(listener: TcpListener, into_table: bool) -> Self {
         let place = || Place { address: SockAddrStorage::zeroed(), length: 0 };
         let places = (0..Self::MAX).map(|_| place()).collect();
-        Self { listener, places, idle: (0..Self::MAX).collect(), into_table }
+        Self { listener: Some(listener), places, idle: (0..Self::MAX).collect(), into_table }
     }
 
     pub(super) const fn is_into_table(&self) -> bool {
@@ -57,11 +58,11 @@ impl Accepts {
 
     /// Waits for as many connections as there are places for.
     pub(super) fn arm(&mut self, ring: &mut Ring) {
+        let Some(listener) = self.listener.as_ref().map(AsRawFd::as_raw_fd) else { return };
         while let Some(index) = self.idle.pop() {
             let place = &mut self.places[index as usize];
             place.length = place.address.size_of();
             let (address, length) = (&raw mut place.address, &raw mut place.length);
-            let listener = self.listener.as_raw_fd();
             // SAFETY: the box is kept until the ring is done with it, see `Uring::drop`, and a place is
             // not looked at before its request is complete.
             unsafe { ring.accept(tag(index), listener, address, length, self.into_table) };
@@ -76,6 +77,17 @@ impl Accepts {
         // SAFETY: the kernel has written an address of that length, or it is still all zeros.
         let address = unsafe { SockAddr::new(address, place.length) };
         address.as_socket().unwrap_or_else(|| SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)))
+    }
+
+    /// Gives the listener up: its port is closed as soon as the requests are taken back.
+    pub(super) fn close(&mut self, ring: &mut Ring) {
+        self.cancel(ring);
+        self.listener = None;
+    }
+
+    /// Whether no request is in flight, one that may have accepted a connection.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.idle.len() == self.places.len()
     }
 
     /// Takes all requests back.
