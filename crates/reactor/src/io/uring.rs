@@ -159,7 +159,7 @@ impl Prepared {
             starved: VecDeque::new(),
             resumed: VecDeque::new(),
             lent: None,
-            lent_held: Vec::new(),
+            lent_held: Vec::with_capacity(Uring::SPARE_HELD_BYTES_MAX),
             left: 0,
             shares_out,
             accept_failed: false,

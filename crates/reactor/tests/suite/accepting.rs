@@ -52,7 +52,7 @@ fn connections_are_shared_out_evenly_and_serve_as_any_other(place: &impl Place) 
         assert_eq!(session.heard(*peer), "to all");
         session.part(*peer);
     }
-    session.counted("connections", 0, |counters| counters.connections_now);
+    session.until("all are gone", |world| world.counters().connections_now == 0);
 }
 
 fn connections_of_one_shard_stay_where_they_are(place: &impl Place) {
@@ -73,7 +73,7 @@ fn shards_are_even_again_when_connections_go(place: &Seed) {
         for peer in peers {
             session.world.reset(peer);
         }
-        session.counted("connections", 0, |counters| counters.connections_now);
+        session.until("all are gone", |world| world.counters().connections_now == 0);
     }
     // As many as come to one shard by chance are more than it keeps.
     session.until("some were handed over", |world| world.counters().handed_over > 0);

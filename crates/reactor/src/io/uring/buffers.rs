@@ -28,8 +28,10 @@ pub(super) struct Shape {
 }
 
 impl Shape {
-    /// 1 MB that is filled piece by piece. More is slower: it does not stay in the cache.
-    pub(super) const INCREMENTAL: Self = Self { count: 16, bytes: 64 * 1024, incremental: true };
+    /// 1 MB that is filled piece by piece. More in all is slower: it does not stay in the cache. Smaller
+    /// ones cut more messages in two: 8 of 16 KB made an echo of 16 KB dearer by a fifth, 16 of 64 KB by
+    /// some per cent.
+    pub(super) const INCREMENTAL: Self = Self { count: 4, bytes: 256 * 1024, incremental: true };
 
     /// 1 MB in pieces of which each holds one read.
     pub(super) const WHOLE: Self = Self { count: 256, bytes: 4 * 1024, incremental: false };
@@ -118,8 +120,8 @@ impl Buffers {
 
     /// Whether a short piece ends where its buffer does, so that the kernel goes on in another one.
     pub(super) const fn is_cut(&self, piece: Piece) -> bool {
-        /// Copying as much is nothing beside keeping half a message.
-        const SHORT_BYTES_MAX: u32 = 4 * 1024;
+        /// To copy as much costs less than to keep half a message until its rest comes.
+        const SHORT_BYTES_MAX: u32 = 32 * 1024;
         let is_short = piece.length <= SHORT_BYTES_MAX;
         self.shape.incremental && is_short && piece.start + piece.length == self.shape.bytes
     }
