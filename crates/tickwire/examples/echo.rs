@@ -5,11 +5,15 @@
 #![expect(clippy::print_stdout, reason = "it prints its address")]
 
 use std::error::Error;
+use std::io;
 use std::net::SocketAddr;
+use std::thread;
 
 use clap::Parser;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 use tickwire::{
-    Answer, BackendChoice, Connection, Deflate, Handler, Message, Origins, Request, Server,
+    Answer, BackendChoice, Connection, Deflate, Handle, Handler, Message, Origins, Request, Server,
 };
 
 /// A name of its own, because an `Option` among the options would be one that may be left out.
@@ -59,6 +63,19 @@ impl Handler for Echo {
     }
 }
 
+/// The first SIGINT or SIGTERM begins a shutdown, the second ends it.
+fn end_on_signals(server: Handle) -> io::Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    let wait = move || {
+        let mut signals = signals.forever();
+        signals.next();
+        server.shutdown();
+        signals.next();
+        server.shutdown_now();
+    };
+    thread::Builder::new().name("signals".to_owned()).spawn(wait).map(drop)
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::parse();
     // Subprotocols live as long as the program.
@@ -73,6 +90,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .origins(arguments.origins)
         .route("/{*path}", move |_| Echo { protocols: protocols.clone() })
         .start()?;
+    end_on_signals(server.handle())?;
     println!("echo at ws://{}/", server.local_addr());
     server.join()?;
     Ok(())
