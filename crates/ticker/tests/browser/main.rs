@@ -12,10 +12,9 @@ use rustix::process::Signal;
 use serde::Deserialize;
 
 mod server;
-mod webdriver;
 
 use server::Server;
-use webdriver::Browser;
+use tickwire_webdriver::Browser;
 
 /// Prices that another moment showed differently.
 #[derive(Debug, Deserialize)]
@@ -29,7 +28,7 @@ struct Movement {
 
 #[test]
 fn prices_move_within_two_seconds_of_the_load() {
-    let Some(browser) = Browser::start() else { return };
+    let Some(browser) = Browser::start(FOLDER) else { return };
     let server = Server::start();
     browser.open(&server.page());
     let movement: Movement = browser.run(WAIT_FOR_MOVEMENT);
@@ -58,7 +57,7 @@ struct Screen {
 
 #[test]
 fn every_screen_shows_its_columns_whole_in_both_themes() {
-    let Some(browser) = Browser::start() else { return };
+    let Some(browser) = Browser::start(FOLDER) else { return };
     let server = Server::start();
     browser.open(&server.page());
     // Enough for the charts to have something to show.
@@ -81,7 +80,7 @@ fn every_screen_shows_its_columns_whole_in_both_themes() {
 
 #[test]
 fn the_chosen_theme_overrules_the_systems_and_is_kept() {
-    let Some(browser) = Browser::start() else { return };
+    let Some(browser) = Browser::start(FOLDER) else { return };
     let server = Server::start();
     browser.show((1440, 900), "light");
     browser.open(&server.page());
@@ -97,7 +96,7 @@ fn the_chosen_theme_overrules_the_systems_and_is_kept() {
 
 #[test]
 fn the_watch_list_is_changed_by_keyboard_and_kept() {
-    let Some(browser) = Browser::start() else { return };
+    let Some(browser) = Browser::start(FOLDER) else { return };
     let server = Server::start();
     browser.open(&server.page());
     browser.wait_until(IS_LIVE);
@@ -127,7 +126,7 @@ fn the_watch_list_is_changed_by_keyboard_and_kept() {
 
 #[test]
 fn the_page_comes_back_when_the_server_does() {
-    let Some(browser) = Browser::start() else { return };
+    let Some(browser) = Browser::start(FOLDER) else { return };
     let server = Server::start();
     browser.open(&server.page());
     browser.run::<Movement>(WAIT_FOR_MOVEMENT);
@@ -145,7 +144,7 @@ fn the_page_comes_back_when_the_server_does() {
 
 #[test]
 fn silence_is_called_stale_until_it_ends() {
-    let Some(browser) = Browser::start() else { return };
+    let Some(browser) = Browser::start(FOLDER) else { return };
     let server = Server::start();
     browser.open(&server.page());
     browser.wait_until(IS_LIVE);
@@ -156,6 +155,9 @@ fn silence_is_called_stale_until_it_ends() {
     browser.wait_until(IS_LIVE);
     assert_eq!(browser.run::<String>("return document.getElementById('gaps').textContent"), "0");
 }
+
+/// Where Cargo wants what tests leave behind.
+const FOLDER: &str = env!("CARGO_TARGET_TMPDIR");
 
 const STATE: &str = "document.querySelector('[data-testid=state]').dataset.state";
 

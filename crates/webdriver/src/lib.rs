@@ -1,9 +1,15 @@
-//! As much of WebDriver as these tests need: a chromedriver of their own, and one browser of it.
+//! As much of WebDriver as the tests of pages need: a chromedriver of their own, and one browser of it.
 //!
 //! A session is a handful of HTTP requests with JSON bodies (W3C WebDriver; `goog/` and `se/` are
 //! chromedriver's), so no client library stands between a test and what it asks. Waiting is done by
 //! the page: a script returns a promise, and the driver answers when it is settled or its time is
 //! up. Whatever was started ends with the value that started it, also when a test fails.
+//!
+//! Where chromedriver or Chromium is not installed, tests are skipped, saying so; with
+//! `TICKWIRE_REQUIRE_BROWSER=1` that is a failure.
+
+#![forbid(unsafe_code)]
+#![expect(clippy::unwrap_used, reason = "what a test cannot do is its failure")]
 
 use std::env;
 use std::fs;
@@ -23,16 +29,25 @@ use ureq::http::Response;
 use ureq::{Agent, Body};
 
 /// A headless Chromium, ended with the value.
-pub(crate) struct Browser {
+#[derive(Debug)]
+pub struct Browser {
     session: String,
     agent: Agent,
+    screenshots: PathBuf,
     _driver: Driver,
 }
 
 impl Browser {
-    /// Starts a browser; `None`, saying so, where there is none to start.
-    pub(crate) fn start() -> Option<Self> {
-        let browser = Driver::start().and_then(Self::open_session);
+    /// Starts a browser; `None`, saying so, where there is none to start. Screenshots go to `screenshots`
+    /// in the folder `folder`, or to the one that the environment variable `TICKWIRE_SCREENSHOTS` names.
+    ///
+    /// # Panics
+    /// If there must be a browser, or it does not do what it is told, as all methods here.
+    #[must_use]
+    pub fn start(folder: &str) -> Option<Self> {
+        let named = env::var_os("TICKWIRE_SCREENSHOTS").map(PathBuf::from);
+        let screenshots = named.unwrap_or_else(|| Path::new(folder).join("screenshots"));
+        let browser = Driver::start().and_then(|driver| Self::open_session(driver, screenshots));
         if let Err(Missing(what)) = &browser {
             assert!(!is_required(), "{what}: {ADVICE}");
             eprintln!("skipped: {what}: {ADVICE}");
@@ -41,23 +56,23 @@ impl Browser {
     }
 
     /// Opens a page and waits until it is loaded.
-    pub(crate) fn open(&self, address: &str) {
+    pub fn open(&self, address: &str) {
         self.post("url", &json!({ "url": address }));
     }
 
     /// Loads the page again.
-    pub(crate) fn reload(&self) {
+    pub fn reload(&self) {
         self.post("refresh", &json!({}));
     }
 
     /// Runs the body of a function in the page; a promise that it returns is waited for.
-    pub(crate) fn run<T: DeserializeOwned>(&self, body: &str) -> T {
+    pub fn run<T: DeserializeOwned>(&self, body: &str) -> T {
         let value = self.post("execute/sync", &json!({ "script": body, "args": [] }));
         serde_json::from_value(value.clone()).unwrap_or_else(|error| panic!("{error}: {value}"))
     }
 
     /// Waits until an expression is true in the page, at most [`SCRIPT_MS_MAX`].
-    pub(crate) fn wait_until(&self, expression: &str) {
+    pub fn wait_until(&self, expression: &str) {
         let body = format!(
             "return new Promise((resolve) => {{
                const look = () => ({expression}) ? resolve(true) : setTimeout(look, 20);
@@ -68,7 +83,7 @@ impl Browser {
     }
 
     /// Presses keys, one after the other, wherever the focus is.
-    pub(crate) fn press(&self, keys: &str) {
+    pub fn press(&self, keys: &str) {
         let press = |key: char| {
             let key = key.to_string();
             [json!({ "type": "keyDown", "value": key }), json!({ "type": "keyUp", "value": key })]
@@ -78,8 +93,16 @@ impl Browser {
         self.post("actions", &json!({ "actions": [keyboard] }));
     }
 
+    /// Holds a key of the keyboard down, by its `code` and in the page only, or lets it go.
+    pub fn hold(&self, code: &str, is_down: bool) {
+        let kind = if is_down { "keydown" } else { "keyup" };
+        self.run::<()>(&format!(
+            "dispatchEvent(new KeyboardEvent('{kind}', {{ code: '{code}', bubbles: true }}))"
+        ));
+    }
+
     /// Clicks the middle of the element that a CSS selector finds.
-    pub(crate) fn click(&self, selector: &str) {
+    pub fn click(&self, selector: &str) {
         let query = json!({ "using": "css selector", "value": selector });
         let element = self.post("element", &query);
         let element = element[ELEMENT].as_str().unwrap_or_else(|| panic!("no {selector}"));
@@ -87,7 +110,7 @@ impl Browser {
     }
 
     /// Shows the page on a screen of this size, in pixels, to a visitor who prefers `theme`.
-    pub(crate) fn show(&self, (width, height): (u32, u32), theme: &str) {
+    pub fn show(&self, (width, height): (u32, u32), theme: &str) {
         let screen = json!({ "width": width, "height": height, "mobile": false,
                              "deviceScaleFactor": if width < 500 { 2 } else { 1 } });
         self.devtools("Emulation.setDeviceMetricsOverride", &screen);
@@ -95,22 +118,21 @@ impl Browser {
         self.devtools("Emulation.setEmulatedMedia", &json!({ "features": [preference] }));
     }
 
-    /// Writes what the page looks like to `<name>.png` in [`screenshots`].
-    pub(crate) fn screenshot(&self, name: &str) {
+    /// Writes what the page looks like to the file `<name>.png`.
+    pub fn screenshot(&self, name: &str) {
         let image = self.get("screenshot");
         let image = BASE64_STANDARD.decode(image.as_str().unwrap()).unwrap();
-        let folder = screenshots();
-        fs::create_dir_all(&folder).unwrap();
-        fs::write(folder.join(name).with_extension("png"), image).unwrap();
+        fs::create_dir_all(&self.screenshots).unwrap();
+        fs::write(self.screenshots.join(name).with_extension("png"), image).unwrap();
     }
 
     /// What the page has complained about in the console since this was last asked.
-    pub(crate) fn complaints(&self) -> Vec<String> {
+    pub fn complaints(&self) -> Vec<String> {
         let entries = self.post("se/log", &json!({ "type": "browser" }));
         entries.as_array().unwrap().iter().map(|entry| entry["message"].to_string()).collect()
     }
 
-    fn open_session(driver: Driver) -> Result<Self, Missing> {
+    fn open_session(driver: Driver, screenshots: PathBuf) -> Result<Self, Missing> {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(Duration::from_millis(2 * SCRIPT_MS_MAX)))
@@ -125,7 +147,7 @@ impl Browser {
             assert!(message.contains("cannot find Chrome binary"), "no session: {message}");
             return Err(Missing("chromedriver finds no Chromium"));
         };
-        Ok(Self { session: format!("{sessions}/{id}"), agent, _driver: driver })
+        Ok(Self { session: format!("{sessions}/{id}"), agent, screenshots, _driver: driver })
     }
 
     fn devtools(&self, command: &str, parameters: &Value) {
@@ -149,13 +171,8 @@ impl Drop for Browser {
     }
 }
 
-/// Where screenshots are put: the folder that `TICKWIRE_SCREENSHOTS` names, or one of Cargo's.
-fn screenshots() -> PathBuf {
-    let named = env::var_os("TICKWIRE_SCREENSHOTS").map(PathBuf::from);
-    named.unwrap_or_else(|| concat!(env!("CARGO_TARGET_TMPDIR"), "/screenshots").into())
-}
-
 /// A chromedriver in a process group of its own, with every process that it starts.
+#[derive(Debug)]
 struct Driver {
     process: Child,
     port: u16,
