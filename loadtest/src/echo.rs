@@ -14,10 +14,10 @@
 //! What is kept for a client is two counters and two times of each message on its way. Latency is
 //! from the moment before the send to the moment after the read.
 
-use std::collections::VecDeque;
-use std::io::Write as _;
+mod content;
 
-use rand::Rng;
+use std::collections::VecDeque;
+
 use tickwire_protocol::Kind;
 
 use crate::clock::Nanoseconds;
@@ -25,6 +25,7 @@ use crate::fault::{Fault, Faults};
 use crate::pace::Pace;
 use crate::scenario::{Action, Outbox, Received, Scenario, Tally};
 use crate::size::{Size, Sizes};
+pub(crate) use content::Content;
 
 /// State of all clients of an echo run.
 #[derive(Debug)]
@@ -41,40 +42,6 @@ pub(crate) struct Echo {
     awaited: usize,
     model: Model,
     stopped: bool,
-}
-
-/// What payloads are made of behind their first bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Content {
-    /// Random bytes: nothing that is lost or exchanged goes unseen.
-    Random,
-    /// Prices as JSON, which compress to about a quarter.
-    Ticks,
-}
-
-impl Content {
-    fn pattern(self, len: usize) -> Vec<u8> {
-        let mut random = rand::make_rng::<rand::rngs::SmallRng>();
-        if self == Self::Random {
-            let mut pattern = vec![0; len];
-            random.fill_bytes(&mut pattern);
-            return pattern;
-        }
-        let mut pattern = Vec::with_capacity(len + TICK_BYTES);
-        while pattern.len() < len {
-            let number = random.next_u32();
-            let (symbol, price, volume) = (number % 26, number >> 5 & 0xffff, number >> 21);
-            let letter = char::from_digit(10 + symbol, 36).unwrap_or('x');
-            write!(
-                pattern,
-                r#"{{"symbol":"{letter}{letter}","price":{price}.{:02},"volume":{volume}}},"#,
-                price % 100
-            )
-            .expect("writing to a Vec cannot fail");
-        }
-        pattern.truncate(len);
-        pattern
-    }
 }
 
 /// When messages leave.
@@ -449,9 +416,6 @@ impl Prefix {
 /// Messages that may wait for room in all clients together: 8 MB. Beyond it the server is hopeless
 /// at this rate, and the schedule ends; what was due counts as never sent.
 const OWED_MAX: usize = 1 << 20;
-
-/// One price of [`Content::Ticks`] at most.
-const TICK_BYTES: usize = 64;
 
 /// Sequence number and client number, 8 bytes each.
 const PREFIX: usize = 16;
