@@ -2,7 +2,7 @@
 //!
 //! systemd gives them from file descriptor 3 on and says so in `LISTEN_FDS`, `LISTEN_PID` and
 //! `LISTEN_FDNAMES` (sd_listen_fds(3)). A ticker that hands over to its successor does the same, without
-//! `LISTEN_PID`, which it could not know, and with one more socket, named [`PREDECESSOR`], on which it
+//! `LISTEN_PID`, which it could not know, and with one more socket, named `PREDECESSOR`, on which it
 //! waits for the word that it may go.
 //!
 //! Taken once, at the very beginning: descriptor numbers are only what they are said to be until

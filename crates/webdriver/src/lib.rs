@@ -71,7 +71,7 @@ impl Browser {
         serde_json::from_value(value.clone()).unwrap_or_else(|error| panic!("{error}: {value}"))
     }
 
-    /// Waits until an expression is true in the page, at most [`SCRIPT_MS_MAX`].
+    /// Waits until an expression is true in the page, at most thirty seconds.
     pub fn wait_until(&self, expression: &str) {
         let body = format!(
             "return new Promise((resolve) => {{
