@@ -144,14 +144,14 @@ impl World {
         }
     }
 
-    /// Players who touch a spark get it, unless they are *it*; another appears elsewhere.
+    /// A player who touches a spark takes it, but for the one who is *it*; another appears elsewhere.
     fn collect(&mut self) {
         for spark in 0..SPARKS {
             let at = self.sparks[spark];
-            let is_on_it = |player: &&mut Player| {
+            let takes = |player: &&mut Player| {
                 Some(player.id) != self.it && distance(player.at, at) < PLAYER_RADIUS + SPARK_RADIUS
             };
-            if let Some(player) = self.players.iter_mut().find(is_on_it) {
+            if let Some(player) = self.players.iter_mut().find(takes) {
                 player.score = player.score.saturating_add(1);
                 self.sparks[spark] = self.somewhere();
             }
