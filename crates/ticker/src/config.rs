@@ -96,6 +96,11 @@ pub struct Serve {
     #[arg(long, value_name = "N")]
     connections_per_address: Option<usize>,
 
+    /// Most memory that clients may make each event loop hold, in MiB; whoever holds most is then
+    /// closed with 1013. By default half of what the process may use, divided by the event loops
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..))]
+    memory: Option<u32>,
+
     /// Compression for clients that offer it, as browsers do: off, shared (one compressor for all),
     /// dedicated or dedicated:N (one for each of up to N connections of an event loop)
     #[arg(long, value_name = "MODE", default_value = "off", value_parser = Deflate::parse)]
@@ -192,6 +197,8 @@ impl From<Serve> for Settings {
         settings.engine.origins = serve.origins;
         settings.engine.limits.connections_max = serve.connections;
         settings.engine.limits.connections_per_address_max = serve.connections_per_address;
+        settings.engine.limits.memory_max =
+            serve.memory.map(|mebibytes| (mebibytes as usize) << 20);
         settings.engine.limits.accepts_per_second_max = serve.accepts_per_second;
         settings.engine.pin = serve.pin;
         settings.engine.steering = serve.steering;
@@ -239,6 +246,7 @@ mod tests {
         let options = [&options[..], &["--deflate", "dedicated:9"]].concat();
         let options = [&options[..], &["--origins", "same-origin"]].concat();
         let options = [&options[..], &["--connections-per-address", "3"]].concat();
+        let options = [&options[..], &["--memory", "64"]].concat();
         let doors = ["--pin", "--steering", "off", "--balance", "least-loaded", "--drain", "0"];
         let options = [&options[..], &doors, &["--accepts-per-second", "100"]].concat();
         for command in [&[][..], &["serve"]] {
@@ -250,6 +258,7 @@ mod tests {
             let limits = settings.engine.limits;
             assert_eq!(limits.connections_max, Limits::default().connections_max);
             assert_eq!(limits.connections_per_address_max, Some(3));
+            assert_eq!(limits.memory_max, Some(64 << 20));
             assert_eq!(limits.accepts_per_second_max, Some(100));
             let Config { pin, steering, balance, .. } = settings.engine;
             assert_eq!((pin, steering, balance), (true, Steering::Off, Balance::LeastLoaded));
@@ -279,6 +288,7 @@ mod tests {
             &["--deflate", "brotli"],
             &["--origins", "*.example.org"],
             &["--connections-per-address", "few"],
+            &["--memory", "0"],
             &["--deflate", "shared:5"],
             &["--steering", "maybe"],
             &["--balance", "round-robin"],
