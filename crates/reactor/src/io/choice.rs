@@ -85,7 +85,7 @@ impl Chosen {
 
     /// Measured with `tickwire-load compare`: docs/performance.md, "epoll or io_uring".
     const WHY_EPOLL: &str =
-        "short messages cost the same to 3 % more than on io_uring, long ones a sixth less";
+        "short messages cost about the same on both, long ones less than on io_uring";
 }
 
 /// Files that a shard's own table is to hold: all connections may come to one shard. The kernel makes
