@@ -153,6 +153,10 @@ mod tests {
             return;
         };
         let listeners = listen(([127, 0, 0, 1], 0).into(), 2).expect("a free port");
+        if let Err(error) = steer(&listeners, &[first, second]) {
+            eprintln!("skipped: this kernel takes no program: {error}");
+            return;
+        }
         for order in [[first, second], [second, first]] {
             steer(&listeners, &order).expect("the kernel takes the program");
             for core in [first, second, first, first, second, second] {
