@@ -41,10 +41,10 @@ pub struct ServerUse {
     /// For how long its threads together were ready to run and had no core, because other work had
     /// it: what was measured is then the machine's too.
     #[serde(default)]
-    pub wait_seconds: f64,
+    pub wait_seconds: Option<f64>,
     /// The same by the time that passed: 0.1 is a tenth of it.
     #[serde(default)]
-    pub wait_share: f64,
+    pub wait_share: Option<f64>,
     /// Resident memory before the first connection.
     pub rss_before_bytes: u64,
     /// Resident memory with all connections open, before the first message.
@@ -53,7 +53,7 @@ pub struct ServerUse {
     pub rss_end_bytes: u64,
     /// The most that it was since the process began, as seen at the end of the last stage.
     #[serde(default)]
-    pub rss_peak_bytes: u64,
+    pub rss_peak_bytes: Option<u64>,
     /// What each connection added, before the first message; not known of less than a hundred.
     pub rss_per_connection_bytes: Option<f64>,
     /// Times that a thread of it waited for something.
@@ -82,7 +82,7 @@ pub struct StageUse {
     pub rss_end_bytes: u64,
     /// The most that it was since the process began.
     #[serde(default)]
-    pub rss_peak_bytes: u64,
+    pub rss_peak_bytes: Option<u64>,
 }
 
 /// Readings of one server over one run.
@@ -137,7 +137,7 @@ impl Watch {
             cores: pair[1].cpu.saturating_sub(pair[0].cpu) as f64
                 / (pair[1].at - pair[0].at).max(1) as f64,
             rss_end_bytes: pair[1].rss,
-            rss_peak_bytes: pair[1].peak,
+            rss_peak_bytes: Some(pair[1].peak),
         };
         for (pair, stage) in self.samples.windows(2).zip(stages) {
             if !stage.warm_up {
@@ -158,12 +158,12 @@ impl Watch {
             cpu_system_seconds: spent.system as f64 / 1e9,
             cpu_per_message_us: (messages > 0).then(|| cpu / 1e3 / messages as f64),
             cores: share(spent.cpu),
-            wait_seconds: spent.wait as f64 / 1e9,
-            wait_share: share(spent.wait),
+            wait_seconds: Some(spent.wait as f64 / 1e9),
+            wait_share: Some(share(spent.wait)),
             rss_before_bytes: self.before.rss,
             rss_open_bytes: rss(first),
             rss_end_bytes: rss(last),
-            rss_peak_bytes: last.unwrap_or(&self.before).peak,
+            rss_peak_bytes: Some(last.unwrap_or(&self.before).peak),
             rss_per_connection_bytes: (self.open >= OPEN_MIN)
                 .then(|| added as f64 / self.open as f64),
             voluntary_switches: spent.voluntary,

@@ -128,7 +128,7 @@ pub struct Figures {
     pub softirq_us: Option<f64>,
     /// Share of the time for which the server was ready to run and other work had its core.
     #[serde(default)]
-    pub server_wait_share: f64,
+    pub server_wait_share: Option<f64>,
     /// Times that the server waited for something or was taken off its core, a message.
     #[serde(default)]
     pub switches: Option<f64>,
@@ -176,7 +176,7 @@ pub struct Summary {
     pub softirq_us: Option<f64>,
     /// Median.
     #[serde(default)]
-    pub server_wait_share: f64,
+    pub server_wait_share: Option<f64>,
     /// Median.
     #[serde(default)]
     pub switches: Option<f64>,
@@ -308,7 +308,7 @@ impl Row {
             system_us: median(|it| it.system_us),
             ksoftirqd_us: median(|it| it.ksoftirqd_us),
             softirq_us: median(|it| it.softirq_us),
-            server_wait_share: median(|it| Some(it.server_wait_share)).unwrap_or_default(),
+            server_wait_share: median(|it| it.server_wait_share),
             switches: median(|it| it.switches),
             memory_bytes: spread(|it| it.memory_bytes),
             messages_per_second: spread(|it| Some(it.messages_per_second))?,
@@ -417,7 +417,7 @@ pub(super) mod tests {
             system_us: Some(cpu_us * 0.75),
             ksoftirqd_us: Some(0.0),
             softirq_us: Some(0.0),
-            server_wait_share: 0.25,
+            server_wait_share: Some(0.25),
             switches: Some(0.5),
             memory_bytes: Some(100.0),
             server_cores: 0.5,

@@ -199,7 +199,8 @@ pub(super) fn interval(spread: Option<Spread>, show: fn(f64) -> String) -> Strin
 
 /// The share of the time for which the server waited for its core.
 pub(super) fn waited(summary: &Summary) -> String {
-    format!("{:.1} %", summary.server_wait_share * 100.0)
+    let share = |share: f64| format!("{:.1} %", share * 100.0);
+    summary.server_wait_share.map_or_else(|| "–".to_owned(), share)
 }
 
 pub(super) fn ratio(ratio: f64) -> String {

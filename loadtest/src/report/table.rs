@@ -69,12 +69,12 @@ pub(super) fn notes(report: &Report) -> Vec<String> {
     if offered && result.connections_deflated == 0 {
         notes.push("the server declined permessage-deflate: everything went plain".to_owned());
     }
-    let server = result.server.as_ref().filter(|server| server.wait_share > WAIT_SHARE_MAX);
-    if let Some(server) = server {
+    let wait_share = result.server.as_ref().and_then(|server| server.wait_share);
+    if let Some(share) = wait_share.filter(|share| *share > WAIT_SHARE_MAX) {
         notes.push(format!(
             "the server waited for a core {:.0} % of the time because other work had it: its latency \
              is not its own",
-            server.wait_share * 100.0
+            share * 100.0
         ));
     }
     let silent = result.messages == 0 && result.errors_total == 0 && !result.ok;
@@ -133,11 +133,14 @@ impl Rows {
                 server.cpu_system_seconds
             ),
         );
+        // Older reports do not have it.
+        let waited = server.wait_share.map_or_else(String::new, |share| {
+            format!("waited for a core {} % of the time; ", significant(share * 100.0))
+        });
         self.row(
             "",
             &format!(
-                "waited for a core {} % of the time; context switches: {} voluntary, {} involuntary",
-                significant(server.wait_share * 100.0),
+                "{waited}context switches: {} voluntary, {} involuntary",
                 grouped(server.voluntary_switches),
                 grouped(server.involuntary_switches)
             ),
@@ -153,14 +156,16 @@ impl Rows {
             Some(bytes) => format!(", {} bytes a connection", rounded(bytes)),
             None => String::new(),
         };
+        let peak = server
+            .rss_peak_bytes
+            .map_or_else(String::new, |bytes| format!(", {:.1} MB at most", bytes as f64 / 1e6));
         self.row(
             "server RAM",
             &format!(
-                "{:.1} MB before, {:.1} MB with all open{each}, {:.1} MB at the end, {:.1} MB at most",
+                "{:.1} MB before, {:.1} MB with all open{each}, {:.1} MB at the end{peak}",
                 server.rss_before_bytes as f64 / 1e6,
                 server.rss_open_bytes as f64 / 1e6,
-                server.rss_end_bytes as f64 / 1e6,
-                server.rss_peak_bytes as f64 / 1e6
+                server.rss_end_bytes as f64 / 1e6
             ),
         );
     }
@@ -182,12 +187,11 @@ impl Rows {
             };
             let server = result.server.as_ref().and_then(|server| server.stages.get(number));
             let server = server.map_or(String::new(), |server| {
-                let (megabytes, most) =
-                    (server.rss_end_bytes as f64 / 1e6, server.rss_peak_bytes as f64 / 1e6);
-                let cores = server.cores * 100.0;
-                format!(
-                    "; server {cores:.0} % of a core, {megabytes:.0} MB, {most:.0} at most so far"
-                )
+                let (megabytes, cores) = (server.rss_end_bytes as f64 / 1e6, server.cores * 100.0);
+                let peak = server.rss_peak_bytes.map_or_else(String::new, |bytes| {
+                    format!(", {:.0} at most so far", bytes as f64 / 1e6)
+                });
+                format!("; server {cores:.0} % of a core, {megabytes:.0} MB{peak}")
             });
             self.row("attack", &format!("{name}: {polite}{server}"));
             let Some(attacked) = attacked else { continue };
