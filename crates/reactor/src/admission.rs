@@ -105,6 +105,13 @@ impl Admission {
         Err(Taken::Address)
     }
 
+    /// Places taken, of the server and of addresses, and how many are being told that there is none.
+    pub(crate) fn taken(&self) -> (usize, usize) {
+        let admitted = self.admitted.load(Ordering::Relaxed);
+        let of_networks: usize = self.networks().values().sum();
+        (admitted + of_networks, self.turned_away.load(Ordering::Relaxed))
+    }
+
     /// Whether one more connection may be told that there is no place.
     pub(crate) fn turn_away(&self) -> bool {
         take(&self.turned_away, Limits::TURNED_AWAY_MAX)

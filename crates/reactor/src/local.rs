@@ -54,6 +54,8 @@ pub(crate) struct Local {
     pub(crate) wheel: Wheel,
     /// Asked for by the handler that is running, for the connection it was called for.
     pub(crate) close: Option<(CloseCode, String)>,
+    /// The handler that is running says its last to a connection: no limit of unsent bytes ends it.
+    pub(crate) is_last_word: bool,
     /// Connections that are over once they are flushed.
     pub(crate) ending: Vec<Key>,
     /// Connections whose socket has room again.
@@ -100,6 +102,7 @@ impl Local {
             topics: HashMap::new(),
             wheel: Wheel::new(),
             close: None,
+            is_last_word: false,
             ending: Vec::new(),
             writable: Vec::new(),
             pausing: Vec::new(),
@@ -157,7 +160,7 @@ impl Local {
             link.paused = true;
             self.pausing.push(key);
         }
-        if unsent > limits.unsent_max() && self.close.is_none() {
+        if unsent > limits.unsent_max() && self.close.is_none() && !self.is_last_word {
             let reason = "too much unsent: read faster or ask for less".to_owned();
             self.close = Some((CloseCode::POLICY_VIOLATION, reason));
         }

@@ -154,6 +154,11 @@ impl Mailbox {
         Some(mail)
     }
 
+    /// How many letters there are.
+    pub(crate) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
     /// Announces that the shard is about to sleep; `false`: there is mail, do not. The shard only.
     pub(crate) fn fall_asleep(&self) -> bool {
         self.asleep.store(true, Ordering::Relaxed);

@@ -93,6 +93,8 @@ counters! {
     refused_origin,
     /// Of those, connections closed unanswered because there was no descriptor or memory for them.
     refused_descriptors,
+    /// Connections accepted that went before there was a request to answer.
+    unanswered,
     /// Connections ended by the peer's Close or the answer to ours.
     closed,
     /// Connections ended by us because the peer broke the protocol.
@@ -101,6 +103,8 @@ counters! {
     lost,
     /// Connections that were still there when the time of a shutdown was over, and were dropped.
     cut,
+    /// WebSockets dropped by us because no answer to our Close came in time, or too much else did.
+    dropped,
     /// Connections closed because the peer sent too many Pings in a second.
     ping_floods,
     /// Connections closed because a message did not come whole in time.

@@ -45,11 +45,11 @@ use crate::random::Random;
 /// The loop of one core.
 pub(crate) struct Shard<H: Handler, B> {
     pub(crate) backend: B,
-    handler: Hosted<H>,
+    pub(crate) handler: Hosted<H>,
     inbound: Vec<Inbound>,
     /// For all connections whose peers compress each message for itself.
     inflater: Inflater,
-    local: Local,
+    pub(crate) local: Local,
     flush: flush::Scratch,
     shared: Arc<Shared>,
     /// Something was published and not sent yet.

@@ -106,6 +106,11 @@ impl Wheel {
         Some(slot)
     }
 
+    /// How many connections are armed.
+    pub(crate) const fn len(&self) -> usize {
+        self.armed
+    }
+
     /// Whether some that are due have not been taken.
     pub(crate) fn is_due(&self) -> bool {
         self.ends[Self::BUCKETS].next != end(u32_buckets())

@@ -25,12 +25,26 @@ pub(super) fn close<H: Handler>(
     code: CloseCode,
     reason: &str,
 ) {
+    if local.link(key).is_some_and(|link| link.stage == Stage::Open) {
+        keep_owed(local, key);
+    }
+    close_behind(local, handler, inbound, key, code, reason);
+}
+
+/// As [`close`], behind what is kept for the connection already.
+pub(super) fn close_behind<H: Handler>(
+    local: &mut Local,
+    handler: &mut Hosted<H>,
+    inbound: &mut [Inbound],
+    key: Key,
+    code: CloseCode,
+    reason: &str,
+) {
     local.close = None;
     if local.link(key).is_none_or(|link| link.stage != Stage::Open) {
         return;
     }
     let Some(Inbound::Open { connection, .. }) = inbound.get_mut(key.index()) else { return };
-    keep_owed(local, key);
     let held = connection.memory();
     local.control_masked(key, |mask, out| connection.close(code, reason, mask, out));
     // Amid a message of it, what it holds is not in the account: `received` has the last word.
@@ -110,10 +124,14 @@ pub(super) fn ended<H: Handler>(
     if link.stage == Stage::Connecting {
         return fail(local, key, ConnectError::NoAnswer);
     }
-    if matches!(link.stage, Stage::Open | Stage::Closing) {
-        link.unsent = None;
-        local.counters.lost += 1;
-        over(local, handler, key, Ended::Lost);
+    match link.stage {
+        Stage::Open | Stage::Closing => {
+            link.unsent = None;
+            local.counters.lost += 1;
+            over(local, handler, key, Ended::Lost);
+        }
+        Stage::Handshake => local.counters.unanswered += 1,
+        _ => {}
     }
     finish(local, key, Stage::Ending);
 }
@@ -142,6 +160,9 @@ pub(super) fn lagged<H: Handler>(
 
 /// Closes the socket whatever is still unsent.
 pub(super) fn abandon(local: &mut Local, key: Key) {
-    local.links[key.index()].unsent = None;
+    let link = &mut local.links[key.index()];
+    link.unsent = None;
+    // Every other end has been counted as what it is.
+    local.counters.dropped += u64::from(link.stage == Stage::Closing);
     finish(local, key, Stage::Ending);
 }

@@ -3,14 +3,14 @@
 use tickwire_protocol::{CloseCode, Refusal};
 
 use super::Shard;
-use super::closing::{abandon, close, over};
+use super::closing::{abandon, close, ended};
 use super::dialing::timed_out;
 use super::hosted::Hosted;
 use super::messages::{call, close_if_asked};
 use super::opening::refuse;
 use crate::clock::Tick;
 use crate::connection::{Inbound, Stage};
-use crate::handler::{Ended, Handler};
+use crate::handler::Handler;
 use crate::io::{Backend, Key};
 use crate::limits::Limits;
 use crate::local::Local;
@@ -73,9 +73,7 @@ fn deadline<H: Handler>(
                 link.deadline = tick.after(limits.pong_timeout);
                 local.ping(key, &[]);
             } else {
-                local.counters.lost += 1;
-                over(local, handler, key, Ended::Lost);
-                abandon(local, key);
+                ended(local, handler, key, false);
             }
         }
         Stage::Closing | Stage::Parting | Stage::Finishing | Stage::Ending => {

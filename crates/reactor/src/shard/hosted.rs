@@ -22,7 +22,7 @@ pub(crate) struct Hosted<H: Handler> {
     /// By slot.
     states: Vec<Option<H::State>>,
     /// Connections to other servers that are wanted and were not begun.
-    pub(super) wishes: Vec<Wish<H::State>>,
+    pub(crate) wishes: Vec<Wish<H::State>>,
 }
 
 /// A connection to another server that a handler wants.

@@ -137,6 +137,7 @@ fn answer<H: Handler>(
     let asked = catch_unwind(AssertUnwindSafe(|| handler.handler().request(request)));
     let Ok(answer) = asked else {
         local.counters.panicked += 1;
+        local.counters.refused += 1;
         http(local, key, request, &Response::text(500, "the server could not answer this"));
         return Inbound::Discard;
     };

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tickwire_protocol::{CloseCode, Role};
 
 use super::Shard;
-use super::closing::{abandon, close, finish, keep_owed};
+use super::closing::{abandon, close_behind, finish, keep_owed};
 use super::dialing::fail;
 use super::messages::call;
 use crate::clock::Tick;
@@ -130,10 +130,13 @@ impl<H: Handler, B: Backend> Shard<H, B> {
             Role::Client => "the client shuts down",
         };
         keep_owed(local, key);
+        // Publications that are kept do not count, and what comes behind them is the last.
+        local.is_last_word = true;
         call(local, handler, key, |handler, connection| handler.shutdown(connection));
+        local.is_last_word = false;
         let going_away = || (CloseCode::GOING_AWAY, reason.to_owned());
         let (code, reason) = local.close.take().unwrap_or_else(going_away);
-        close(local, handler, &mut self.inbound, key, code, &reason);
+        close_behind(local, handler, &mut self.inbound, key, code, &reason);
         if local.links[key.index()].is_blocked() {
             // Messages wait ahead of the Close: half of the time for them.
             local.set_deadline(key, local.limits.close_timeout.min(timeout / 2));
@@ -145,6 +148,7 @@ impl<H: Handler, B: Backend> Shard<H, B> {
         for slot in 0..self.local.links.len() {
             if self.local.links[slot].stage == Stage::Handshake {
                 let key = key_of(&self.local, slot);
+                self.local.counters.unanswered += 1;
                 finish(&mut self.local, key, Stage::Ending);
             }
         }
@@ -157,6 +161,7 @@ impl<H: Handler, B: Backend> Shard<H, B> {
             if stage != Stage::Vacant {
                 let key = key_of(&self.local, slot);
                 self.local.counters.cut += u64::from(stage != Stage::Ending);
+                self.local.counters.unanswered += u64::from(stage == Stage::Handshake);
                 abandon(&mut self.local, key);
             }
         }

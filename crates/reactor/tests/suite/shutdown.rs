@@ -5,6 +5,7 @@ use std::time::Duration;
 use tickwire_protocol::{CloseCode, Kind};
 use tickwire_reactor::{Balance, Ended};
 
+use crate::application::numbered;
 use crate::session::Session;
 use crate::wire;
 use crate::world::{Place, Seed, Setup, World, in_each_world, in_simulation};
@@ -27,6 +28,7 @@ in_simulation!(
     every_connection_that_was_accepted_before_the_end_is_answered,
     peers_that_never_answer_hold_up_the_shutdown_no_longer_than_its_timeout,
     peer_that_reads_nothing_holds_up_the_shutdown_no_longer_than_its_timeout,
+    last_words_behind_many_publications_are_not_too_much_unsent,
 );
 
 fn every_peer_hears_the_last_words_and_1001(place: &impl Place) {
@@ -45,6 +47,32 @@ fn every_peer_hears_the_last_words_and_1001(place: &impl Place) {
     session.until("it is over", World::is_over);
     let closed = session.world.journal().closed();
     assert_eq!(closed, [Ended::ByUs(CloseCode::GOING_AWAY); 10]);
+}
+
+fn last_words_behind_many_publications_are_not_too_much_unsent(place: &Seed) {
+    let setup = Setup::with_limits(|limits| {
+        limits.protocol.message_bytes_max = 1_024;
+        limits.unsent_bytes_max = 4_096;
+    });
+    let mut session = Session::start(place, setup);
+    let peer = session.open("/script");
+    session.say(peer, "subscribe gold");
+    assert_eq!(session.heard(peer), "subscribed after 0");
+    session.world.set_window(peer, 0);
+    let publisher = session.world.publisher();
+    let topic = publisher.topic("gold");
+    for number in 0..10 {
+        publisher.publish(&topic, Kind::Text, numbered(number, 1_000).as_bytes());
+        session.world.settle();
+    }
+    session.world.shutdown();
+    session.world.settle();
+    session.world.set_window(peer, usize::MAX);
+    for number in 0..10 {
+        assert_eq!(session.heard(peer), numbered(number, 1_000));
+    }
+    assert_eq!(session.heard(peer), "goodbye");
+    assert_eq!(session.closed(peer), (1001, "the server shuts down".to_owned()));
 }
 
 fn server_without_connections_ends_at_once(place: &impl Place) {

@@ -1,0 +1,438 @@
+//! What was promised in a storm and what was done: the naive oracle that handlers and peers share.
+//!
+//! Handlers write down what they are called for and what they send, peers what they send and what
+//! arrives; each entry is held against those before it. Nothing here knows how the engine works, only
+//! what its documentation promises.
+//!
+//! Invariant: the first broken promise is kept and none after it, since one leads to others. It never
+//! panics: an engine turns a handler's panic into Close 1011.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::fmt;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tickwire_protocol::{CloseCode, Kind, Role};
+use tickwire_reactor::{ConnectionId, Ended, Limits, Topic};
+
+use crate::manner::Manner;
+use crate::note::Note;
+use crate::random::Random;
+
+/// The ledger as all that write in it hold it.
+pub(crate) type Book = Rc<RefCell<Ledger>>;
+
+/// A promise of the engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Invariant {
+    /// What arrives is whole frames, one behind the other, of the form that RFC 6455 gives them.
+    Framing,
+    /// Every accepted message arrives once, unchanged and in order, or is accounted for by a policy.
+    Delivery,
+    /// Every connection ends with the code that is due, or for a reason why it could not be told.
+    Ending,
+    /// Handlers are called once for what happens once, in order, and never early.
+    Calls,
+    /// What is kept stays within its limits.
+    Budget,
+    /// The counters add up.
+    Sums,
+    /// When all have gone nothing is left.
+    Leftovers,
+}
+
+/// A broken promise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Violation {
+    pub(crate) invariant: Invariant,
+    pub(crate) detail: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{:?}: {}", self.invariant, self.detail)
+    }
+}
+
+/// All that is known of one life of a server.
+pub(crate) struct Ledger {
+    /// Since the beginning.
+    pub(crate) now: Duration,
+    pub(crate) limits: Limits,
+    /// For what handlers choose.
+    pub(crate) random: Random,
+    pub(crate) sessions: Vec<Session>,
+    pub(crate) topics: Vec<Record>,
+    /// By the number that is in the message.
+    pub(crate) publications: Vec<Publication>,
+    pub(crate) tally: Tally,
+    pub(crate) shutdown_at: Option<Duration>,
+    /// How long after that whoever is left is dropped.
+    pub(crate) shutdown_patience: Duration,
+    /// Those of the sessions that are open.
+    pub(crate) open: Vec<usize>,
+    /// For each shard an upper bound of the letters in its mailbox: on one thread nobody may wait for
+    /// room.
+    pub(crate) letters: Vec<usize>,
+    /// Peers that may not have been accepted yet: any of them may become a letter when a shard hands
+    /// it over.
+    pub(crate) at_the_door: usize,
+    violation: Option<Violation>,
+}
+
+/// What handlers counted.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tally {
+    /// States of connections that were made and not dropped.
+    pub(crate) states: usize,
+    pub(crate) opened: u64,
+    pub(crate) closed: u64,
+    pub(crate) heard: u64,
+    pub(crate) lagged: u64,
+    pub(crate) panics: u64,
+    pub(crate) unconnected: u64,
+}
+
+/// A topic of the storm.
+pub(crate) struct Record {
+    pub(crate) topic: Topic,
+    /// The number of the publication by its place in the topic.
+    pub(crate) tags: Vec<u32>,
+    /// What a new subscriber is given.
+    pub(crate) retained: Option<Note>,
+}
+
+/// One publication, or one that found a mailbox full and so is none.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Publication {
+    pub(crate) topic: usize,
+    /// 0: there is none.
+    pub(crate) seq: u64,
+    /// The session that is not to get it.
+    pub(crate) except: Option<usize>,
+}
+
+/// How far a session is, as far as its handler was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// A request, or a wish for a connection; or one that came to nothing.
+    Asked,
+    /// An outgoing connection could not be opened.
+    Failed,
+    Open,
+    Over,
+}
+
+/// What was done for one peer and one connection.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) role: Role,
+    pub(crate) manner: Manner,
+    pub(crate) stage: Stage,
+    pub(crate) id: Option<ConnectionId>,
+    pub(crate) ended: Option<Ended>,
+    pub(crate) over_at: Duration,
+    /// Whole messages of the peer that its handler has not heard.
+    pub(crate) said: VecDeque<(Note, Kind)>,
+    /// Messages of handlers that have not arrived at the peer.
+    own: VecDeque<(Note, Kind)>,
+    /// The same of other threads.
+    direct: VecDeque<(Note, Kind)>,
+    /// How many bytes those are.
+    pub(crate) owed_bytes: usize,
+    /// Pings of the handler.
+    pub(crate) pings: u64,
+    /// Pings of the peer.
+    pub(crate) peer_pings: u64,
+    pub(crate) timer: Option<Duration>,
+    /// When the peer last sent a byte.
+    pub(crate) last_said: Duration,
+    /// When the peer last took something that it was sent.
+    pub(crate) last_read: Duration,
+    /// When the peer began what it has not finished.
+    begun_at: Option<Duration>,
+    /// The longest that the loop stood still meanwhile.
+    pub(crate) stall: Duration,
+    /// When it began what it last took some time for.
+    dawdled_from: Option<Duration>,
+    /// Ends that somebody has brought about.
+    excuses: Vec<Ended>,
+}
+
+impl Ledger {
+    pub(crate) fn new(limits: Limits, shards: usize, random: Random) -> Self {
+        Self {
+            now: Duration::ZERO,
+            limits,
+            random,
+            sessions: Vec::new(),
+            topics: Vec::new(),
+            publications: Vec::new(),
+            tally: Tally::default(),
+            shutdown_at: None,
+            shutdown_patience: Duration::ZERO,
+            open: Vec::new(),
+            letters: vec![0; shards],
+            at_the_door: 0,
+            violation: None,
+        }
+    }
+
+    /// Keeps the first promise that does not hold.
+    pub(crate) fn check(
+        &mut self,
+        holds: bool,
+        invariant: Invariant,
+        detail: impl FnOnce() -> String,
+    ) {
+        if !holds && self.violation.is_none() {
+            let detail = format!("{} ({:?} since the start)", detail(), self.now);
+            self.violation = Some(Violation { invariant, detail });
+        }
+    }
+
+    pub(crate) fn verdict(&self) -> Result<(), Violation> {
+        self.violation.clone().map_or(Ok(()), Err)
+    }
+
+    /// A new session; gives its number.
+    pub(crate) fn begin(&mut self, role: Role, manner: Manner) -> usize {
+        self.sessions.push(Session {
+            role,
+            manner,
+            stage: Stage::Asked,
+            id: None,
+            ended: None,
+            over_at: Duration::ZERO,
+            said: VecDeque::new(),
+            own: VecDeque::new(),
+            direct: VecDeque::new(),
+            owed_bytes: 0,
+            pings: 0,
+            peer_pings: 0,
+            timer: None,
+            last_said: self.now,
+            last_read: self.now,
+            begun_at: None,
+            stall: Duration::ZERO,
+            dawdled_from: None,
+            excuses: Vec::new(),
+        });
+        self.sessions.len() - 1
+    }
+
+    /// The session that a handler calls for must be open.
+    pub(crate) fn expect_open(&mut self, number: usize, what: &str) {
+        let session = &self.sessions[number];
+        let (stage, is_open) = (session.stage, session.stage == Stage::Open);
+        self.check(is_open, Invariant::Calls, || format!("{what} of {number}, which is {stage:?}"));
+    }
+
+    /// A handler is told of a new WebSocket.
+    pub(crate) fn opened(&mut self, number: usize, id: ConnectionId, role: Role) {
+        let session = &mut self.sessions[number];
+        let (is_asked, before) = (session.stage == Stage::Asked, session.stage);
+        let is_role = session.role == role;
+        session.stage = Stage::Open;
+        session.id = Some(id);
+        self.open.push(number);
+        self.tally.opened += 1;
+        self.check(is_asked, Invariant::Calls, || format!("{number} opens, and is {before:?}"));
+        self.check(is_role, Invariant::Calls, || format!("{number} opens as a {role:?}"));
+    }
+
+    /// A peer has sent bytes; with `is_whole`, all that it had begun.
+    pub(crate) fn said(&mut self, number: usize, is_whole: bool) {
+        let now = self.now;
+        let session = &mut self.sessions[number];
+        session.last_said = now;
+        let begun_at = session.begun_at.take().unwrap_or(now);
+        if !is_whole {
+            session.begun_at = Some(begun_at);
+        } else if now - begun_at >= Duration::from_secs(1) {
+            session.dawdled_from = Some(begun_at);
+        }
+    }
+
+    /// A handler hears a message of the peer.
+    pub(crate) fn heard(&mut self, number: usize, note: Note, kind: Kind) {
+        self.expect_open(number, "a message");
+        self.tally.heard += 1;
+        let said = self.sessions[number].said.pop_front();
+        let is_next = said == Some((note, kind));
+        self.check(is_next, Invariant::Delivery, || {
+            format!("{number} hears {note:?} {kind:?}, and was to hear {said:?}")
+        });
+    }
+
+    /// A handler sends a message to its connection.
+    pub(crate) fn send(&mut self, number: usize, note: Note, kind: Kind) {
+        let session = &mut self.sessions[number];
+        session.own.push_back((note, kind));
+        session.owed_bytes += note.bytes + HEADER_BYTES;
+    }
+
+    /// Another thread sends a message to a connection.
+    pub(crate) fn send_directly(&mut self, number: usize, note: Note, kind: Kind) {
+        let session = &mut self.sessions[number];
+        session.direct.push_back((note, kind));
+        session.owed_bytes += note.bytes + HEADER_BYTES;
+    }
+
+    /// A message that was sent to it alone arrives at a peer.
+    pub(crate) fn arrived(&mut self, number: usize, note: Note, kind: Kind) {
+        let session = &mut self.sessions[number];
+        // Last words may come behind messages that there was no time for.
+        if note.lane == b'b' && session.own.len() > 1 && session.own.back() == Some(&(note, kind)) {
+            session.own.clear();
+            return;
+        }
+        let lane = if note.lane == b'D' { &mut session.direct } else { &mut session.own };
+        let expected = lane.pop_front();
+        session.owed_bytes = session.owed_bytes.saturating_sub(note.bytes + HEADER_BYTES);
+        let is_next = expected == Some((note, kind));
+        self.check(is_next, Invariant::Delivery, || {
+            format!("{number} is sent {note:?} {kind:?}, and was to get {expected:?}")
+        });
+    }
+
+    /// Somebody has brought about such an end.
+    pub(crate) fn excuse(&mut self, number: usize, ended: Ended) {
+        self.sessions[number].excuses.push(ended);
+    }
+
+    pub(crate) fn excuse_code(&mut self, number: usize, code: u16) {
+        self.excuse(number, Ended::ByUs(CloseCode(code)));
+    }
+
+    /// A handler is told that a WebSocket is over.
+    pub(crate) fn over(&mut self, number: usize, ended: Ended) {
+        self.expect_open(number, "the end");
+        let is_explained = self.is_explained(number, ended);
+        let now = self.now;
+        let session = &mut self.sessions[number];
+        session.stage = Stage::Over;
+        session.ended = Some(ended);
+        session.over_at = now;
+        session.timer = None;
+        self.open.retain(|it| *it != number);
+        self.tally.closed += 1;
+        self.check(is_explained, Invariant::Ending, || {
+            format!("{number} ends by {ended:?} for nothing")
+        });
+    }
+
+    fn is_explained(&self, number: usize, ended: Ended) -> bool {
+        let (session, limits, now) = (&self.sessions[number], &self.limits, self.now);
+        if session.excuses.contains(&ended) {
+            return true;
+        }
+        match ended {
+            Ended::ByUs(CloseCode::GOING_AWAY) => self.shutdown_at.is_some(),
+            Ended::ByUs(CloseCode::POLICY_VIOLATION) => {
+                let is_late = |at: Duration| now - at >= limits.message_timeout;
+                let begun = session.begun_at.is_some_and(is_late)
+                    || session.dawdled_from.is_some_and(is_late);
+                let unsent = session.owed_bytes > unsent_least(limits);
+                let pings = session.peer_pings > u64::from(limits.pings_per_second_max);
+                begun || unsent || pings || session.stall >= limits.message_timeout
+            }
+            Ended::ByUs(CloseCode::TRY_AGAIN_LATER) => limits.memory_max.is_some(),
+            Ended::Lost => {
+                // Who does not read is not received from, and then counts as silent.
+                let silence = now - session.last_said.min(session.last_read);
+                silence.max(session.stall) >= limits.ping_after + limits.pong_timeout
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether an end of the stream without a Close is to be expected: the peer has left the engine's
+    /// unread for its time, which none does that is `attentive`, or was not to be reached at all.
+    pub(crate) fn may_end_without_close(&self, number: usize, attentive: bool) -> bool {
+        let (session, limits, now) = (&self.sessions[number], &self.limits, self.now);
+        let late = |since: Duration, limit: Duration| now >= since + limit;
+        let patience = match self.shutdown_at {
+            // Half of the time for messages that wait ahead of the Close.
+            Some(_) => limits.close_timeout.min(limits.shutdown_timeout / 2),
+            None => limits.close_timeout,
+        };
+        let shutdown = self.shutdown_at.is_some_and(|at| late(at, self.shutdown_patience));
+        match session.ended {
+            Some(Ended::Lost) => true,
+            Some(_) => shutdown || (!attentive && late(session.over_at, patience)),
+            None => session.stage == Stage::Asked || session.stage == Stage::Failed,
+        }
+    }
+
+    /// Whether handlers' messages to a session that has ended by a Close may be missing: they were
+    /// more than a connection may leave unsent.
+    pub(crate) fn may_miss_messages(&self, number: usize) -> bool {
+        let session = &self.sessions[number];
+        session.ended == Some(Ended::ByUs(CloseCode::TRY_AGAIN_LATER))
+            || session.owed_bytes > unsent_least(&self.limits)
+    }
+
+    /// An open session and its connection, chosen by `number`.
+    pub(crate) fn somebody(&self, number: u64) -> Option<(usize, ConnectionId)> {
+        let place = number.checked_rem(self.open.len() as u64)?;
+        let session = self.open[usize::try_from(place).expect("small")];
+        self.sessions[session].id.map(|id| (session, id))
+    }
+
+    /// Takes note of a publication that is about to be made; gives its number.
+    pub(crate) fn publication(&mut self, topic: usize, except: Option<usize>) -> usize {
+        self.publications.push(Publication { topic, seq: 0, except });
+        self.publications.len() - 1
+    }
+
+    /// A publication was made, and this is its place in its topic.
+    pub(crate) fn published(&mut self, tag: usize, seq: u64) {
+        let publication = &mut self.publications[tag];
+        publication.seq = seq;
+        let tags = &mut self.topics[publication.topic].tags;
+        tags.push(u32::try_from(tag).expect("less than 2^32 publications"));
+        let expected = tags.len() as u64;
+        self.letters.iter_mut().for_each(|letters| *letters += 1);
+        self.check(seq == expected, Invariant::Delivery, || {
+            format!("a publication is number {seq} of its topic, and should be {expected}")
+        });
+    }
+
+    /// Whether there is room for a letter in the mailbox of a shard, which is then used.
+    pub(crate) fn post(&mut self, shard: usize) -> bool {
+        // In the midst of a turn whoever is at the door may be handed over.
+        let most = self.letters[shard] + self.at_the_door + 1;
+        let has_room = most < self.limits.mailbox_letters_max;
+        self.letters[shard] += usize::from(has_room);
+        has_room
+    }
+
+    /// Whether there is room for one more letter in every mailbox, between two turns.
+    pub(crate) fn has_room_everywhere(&self) -> bool {
+        self.letters.iter().all(|letters| letters + 1 < self.limits.mailbox_letters_max)
+    }
+}
+
+impl Session {
+    /// Messages on their way to the peer: of handlers, and of other threads.
+    pub(crate) fn on_the_way(&self) -> (usize, usize) {
+        (self.own.len(), self.direct.len())
+    }
+}
+
+/// The longest header of a frame from a server.
+const HEADER_BYTES: usize = 10;
+
+/// What must at least be on its way to a connection that has too much unsent: what else counts is
+/// control frames, and the rest of a publication.
+fn unsent_least(limits: &Limits) -> usize {
+    unsent_max(limits).saturating_sub(20 * 1024)
+}
+
+/// What `Limits::unsent_bytes_max` says: room for two messages in any case.
+pub(crate) fn unsent_max(limits: &Limits) -> usize {
+    let message = usize::try_from(limits.protocol.message_bytes_max).expect("a small limit");
+    limits.unsent_bytes_max.max(2 * message)
+}
