@@ -23,6 +23,8 @@ use crate::limits::Limits;
 use crate::origin::Origins;
 use crate::route::{Both, File, Nobody, OnMessage, Router, Table, Target};
 use crate::server::{self, Server, ShardStart, Unstarted};
+#[cfg(feature = "tls")]
+use crate::transport::{Tls, Trust};
 
 /// A server that is being put together; made by [`Server::builder`].
 ///
@@ -148,6 +150,21 @@ impl<H: Handler> Builder<H> {
     /// What to offer of compression.
     pub fn deflate(mut self, deflate: impl Into<Option<Deflate>>) -> Self {
         self.config.deflate = deflate.into();
+        self
+    }
+
+    /// The certificates with which it speaks TLS, `wss://`; usually it does not.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, tls: impl Into<Option<Tls>>) -> Self {
+        self.config.tls = tls.into();
+        self
+    }
+
+    /// Whose certificates are believed where a handler connects to a `wss://` server; usually
+    /// nobody's, and such connections fail.
+    #[cfg(feature = "tls")]
+    pub fn trust(mut self, trust: impl Into<Option<Trust>>) -> Self {
+        self.config.trust = trust.into();
         self
     }
 

@@ -6,6 +6,8 @@ use std::str::FromStr;
 use crate::deflate::Deflate;
 use crate::limits::Limits;
 use crate::origin::Origins;
+#[cfg(feature = "tls")]
+use crate::transport::{Security, Tls, Trust};
 
 /// How a server is to run. Start from [`Config::new`] and change what is needed.
 #[derive(Clone, Debug)]
@@ -29,6 +31,14 @@ pub struct Config {
     /// [`Origins::same_origin`] where the application knows its users by cookies, since any page can
     /// send those along (RFC 6455 section 10.2).
     pub origins: Origins,
+    /// The certificates of a server that speaks TLS, `wss://`; `None`, the default: it does not. A port
+    /// speaks one or the other.
+    #[cfg(feature = "tls")]
+    pub tls: Option<Tls>,
+    /// Whose certificates are believed where a connection of ours goes to a `wss://` destination;
+    /// `None`, the default: nobody's, and such connections fail. [`Trust::system`] is the usual choice.
+    #[cfg(feature = "tls")]
+    pub trust: Option<Trust>,
     /// What to offer of compression; `None`, the default: nothing. It pays for messages of some
     /// hundred bytes and more over slow or metered networks, and costs processor time always.
     pub deflate: Option<Deflate>,
@@ -51,9 +61,19 @@ impl Config {
             steering: Steering::Auto,
             balance: Balance::Kernel,
             origins: Origins::any(),
+            #[cfg(feature = "tls")]
+            tls: None,
+            #[cfg(feature = "tls")]
+            trust: None,
             deflate: None,
             limits: Limits::default(),
         }
+    }
+
+    /// What it says of TLS.
+    #[cfg(feature = "tls")]
+    pub(crate) fn security(&self) -> Security {
+        Security { tls: self.tls.clone(), trust: self.trust.clone() }
     }
 
     /// The number of shards that `shards` asks for on this machine.

@@ -1,7 +1,7 @@
 //! Where a connection of ours goes, and what its request says.
 //!
 //! The first thing on the way of an outgoing connection: an application makes a [`Destination`] of
-//! an address or of a `ws://` URL (RFC 6455 section 3), and hands it to the engine. Names are looked
+//! an address or of a `ws://` or `wss://` URL (RFC 6455 section 3), and hands it to the engine. Names are looked
 //! up here, on the thread that asks and while it waits; a shard only ever sees addresses.
 //!
 //! Invariant: what is made of a URL can be written as a request. What an application puts in itself
@@ -28,7 +28,10 @@ use std::net::{SocketAddr, ToSocketAddrs};
 pub struct Destination {
     /// The addresses of the server, tried in this order until one takes the connection.
     pub addresses: Vec<SocketAddr>,
-    /// What the `Host` header says: the name or address, and the port unless it is 80.
+    /// Whether TLS is spoken, and then the name or address that the certificate of the server must be
+    /// for.
+    pub tls_name: Option<String>,
+    /// What the `Host` header says: the name or address, and the port unless it is the default one.
     pub host: String,
     /// Path and query, beginning with `/`.
     pub target: String,
@@ -49,6 +52,7 @@ impl Destination {
         };
         Self {
             addresses: vec![address],
+            tls_name: None,
             host,
             target: target.into(),
             protocols: Vec::new(),
@@ -56,7 +60,7 @@ impl Destination {
         }
     }
 
-    /// What a `ws://` URL names. Looking its name up may take seconds, in which this thread waits:
+    /// What a `ws://` or `wss://` URL names; the latter takes the feature `tls`. Looking its name up may take seconds, in which this thread waits:
     /// not to be called in a handler, unless the URL has an address in place of a name.
     ///
     /// # Errors
@@ -69,6 +73,7 @@ impl Destination {
         })?;
         Ok(Self {
             addresses,
+            tls_name: parts.is_secure.then(|| parts.host.to_owned()),
             host: parts.host(),
             target: parts.target(),
             protocols: Vec::new(),
@@ -90,6 +95,14 @@ impl Destination {
         self
     }
 
+    /// The same with TLS, to a server whose certificate is for `name`, a name or an address. What is
+    /// trusted says [`Config::trust`](crate::Config); without it the connection fails.
+    #[must_use]
+    pub fn with_tls(mut self, name: impl Into<String>) -> Self {
+        self.tls_name = Some(name.into());
+        self
+    }
+
     /// The same with another `Host` header: a server behind an address may have many names.
     #[must_use]
     pub fn with_host(mut self, host: impl Into<String>) -> Self {
@@ -105,6 +118,7 @@ impl fmt::Debug for Destination {
         formatter
             .debug_struct("Destination")
             .field("addresses", &self.addresses)
+            .field("tls_name", &self.tls_name)
             .field("host", &self.host)
             .field("target", &self.target)
             .field("protocols", &self.protocols)
@@ -117,9 +131,9 @@ impl fmt::Debug for Destination {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum DestinationError {
-    /// It does not begin with `ws://`.
+    /// It does not begin with `ws://` or `wss://`.
     Scheme,
-    /// It begins with `wss://`, and this version has no TLS.
+    /// It begins with `wss://`, and this program was built without TLS.
     Tls,
     /// Its host or its port is missing or malformed, or there is a user name before it.
     Authority,
@@ -138,9 +152,11 @@ pub enum DestinationError {
 impl fmt::Display for DestinationError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
-            Self::Scheme => "a WebSocket URL begins with ws://",
-            Self::Tls => "wss:// needs TLS, which this version does not have; use ws://",
-            Self::Authority => "a WebSocket URL has a host, a port if it is not 80, and no user",
+            Self::Scheme => "a WebSocket URL begins with ws:// or wss://",
+            Self::Tls => "wss:// needs TLS: build with the feature `tls`, or use ws://",
+            Self::Authority => {
+                "a WebSocket URL has a host, a port if it is not the usual one, and no user"
+            }
             Self::Target => {
                 "the path must be visible ASCII without '#'; write other characters as %XX"
             }
@@ -160,8 +176,10 @@ impl std::error::Error for DestinationError {
     }
 }
 
-/// A `ws://` URL in its parts, borrowed.
+/// A URL in its parts, borrowed.
 struct Parts<'a> {
+    /// It is `wss://`.
+    is_secure: bool,
     /// Host and port as they stand there.
     authority: &'a str,
     /// The host without the brackets of an IPv6 address.
@@ -173,20 +191,22 @@ struct Parts<'a> {
 
 impl<'a> Parts<'a> {
     fn of(url: &'a str) -> Result<Self, DestinationError> {
-        let rest = match url.split_once("://") {
-            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("ws") => rest,
-            Some((scheme, _)) if scheme.eq_ignore_ascii_case("wss") => {
-                return Err(DestinationError::Tls);
-            }
-            _ => return Err(DestinationError::Scheme),
-        };
+        let (scheme, rest) = url.split_once("://").ok_or(DestinationError::Scheme)?;
+        let is_secure = scheme.eq_ignore_ascii_case("wss");
+        if !is_secure && !scheme.eq_ignore_ascii_case("ws") {
+            return Err(DestinationError::Scheme);
+        }
+        if is_secure && !cfg!(feature = "tls") {
+            return Err(DestinationError::Tls);
+        }
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (authority, rest) = rest.split_at(end);
         if !rest.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
             return Err(DestinationError::Target);
         }
-        let (host, port) = split_authority(authority).ok_or(DestinationError::Authority)?;
-        Ok(Self { authority, host, port, rest })
+        let (host, port) = split_authority(authority, default_port(is_secure))
+            .ok_or(DestinationError::Authority)?;
+        Ok(Self { is_secure, authority, host, port, rest })
     }
 
     fn lookup(&self) -> io::Result<Vec<SocketAddr>> {
@@ -199,7 +219,8 @@ impl<'a> Parts<'a> {
 
     /// RFC 6455 section 4.1, item 4 of the request: the port only if it is not the default.
     fn host(&self) -> String {
-        let name = self.authority.strip_suffix(":80").unwrap_or(self.authority);
+        let default = if self.is_secure { ":443" } else { ":80" };
+        let name = self.authority.strip_suffix(default).unwrap_or(self.authority);
         name.strip_suffix(':').unwrap_or(name).to_owned()
     }
 
@@ -210,7 +231,7 @@ impl<'a> Parts<'a> {
 }
 
 /// Host and port of `host`, `host:port`, `[address]` or `[address]:port`.
-fn split_authority(authority: &str) -> Option<(&str, u16)> {
+fn split_authority(authority: &str, default_port: u16) -> Option<(&str, u16)> {
     let (host, port) = match authority.strip_prefix('[') {
         Some(bracketed) => {
             let (address, port) = bracketed.split_once(']')?;
@@ -229,10 +250,10 @@ fn split_authority(authority: &str) -> Option<(&str, u16)> {
         }
     };
     match port.strip_prefix(':') {
-        None if port.is_empty() => Some((host, DEFAULT_PORT)),
+        None if port.is_empty() => Some((host, default_port)),
         None => None,
         // An empty port is the default one (RFC 3986 section 3.2.3).
-        Some("") => Some((host, DEFAULT_PORT)),
+        Some("") => Some((host, default_port)),
         Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
             digits.parse().ok().filter(|port| *port != 0).map(|port| (host, port))
         }
@@ -240,7 +261,12 @@ fn split_authority(authority: &str) -> Option<(&str, u16)> {
     }
 }
 
-/// That of `ws` (RFC 6455 section 3).
+/// That of `wss`, or of `ws` (RFC 6455 section 3).
+const fn default_port(is_secure: bool) -> u16 {
+    if is_secure { 443 } else { DEFAULT_PORT }
+}
+
+/// That of `ws`.
 const DEFAULT_PORT: u16 = 80;
 
 #[cfg(test)]
@@ -266,6 +292,7 @@ mod tests {
             ("ws://[::1]/", "[::1]:80", "[::1]", "/"),
             ("ws://[::1]:8080/x://y", "[::1]:8080", "[::1]:8080", "/x://y"),
             ("ws://127.0.0.1:8080/%20", "127.0.0.1:8080", "127.0.0.1:8080", "/%20"),
+            ("ws://127.0.0.1:443/", "127.0.0.1:443", "127.0.0.1:443", "/"),
         ] {
             let destination = Destination::resolve(url).expect(url);
             let addresses = vec![address.parse().expect("an address")];
@@ -275,16 +302,33 @@ mod tests {
     }
 
     #[test]
+    fn a_secure_url_names_whom_the_certificate_is_for() {
+        for (url, address, host, name) in [
+            ("wss://127.0.0.1", "127.0.0.1:443", "127.0.0.1", "127.0.0.1"),
+            ("WSS://127.0.0.1:443/", "127.0.0.1:443", "127.0.0.1", "127.0.0.1"),
+            ("wss://127.0.0.1:80/", "127.0.0.1:80", "127.0.0.1:80", "127.0.0.1"),
+            ("wss://[::1]:9002/", "[::1]:9002", "[::1]:9002", "::1"),
+        ] {
+            let resolved = Destination::resolve(url);
+            if cfg!(not(feature = "tls")) {
+                assert!(matches!(resolved, Err(DestinationError::Tls)), "{url}");
+                continue;
+            }
+            let destination = resolved.expect(url);
+            assert_eq!(destination.addresses, vec![address.parse().expect("an address")], "{url}");
+            assert_eq!((&*destination.host, destination.tls_name.as_deref()), (host, Some(name)));
+        }
+    }
+
+    #[test]
     fn what_is_no_websocket_url_is_refused_with_its_reason() {
-        use DestinationError::{Authority, Name, Scheme, Target, Tls};
+        use DestinationError::{Authority, Name, Scheme, Target};
         type Is = fn(&DestinationError) -> bool;
-        let cases: [(&str, Is); 19] = [
+        let cases: [(&str, Is); 17] = [
             ("", |it| matches!(it, Scheme)),
             ("127.0.0.1:80", |it| matches!(it, Scheme)),
             ("http://127.0.0.1/", |it| matches!(it, Scheme)),
             ("ws:/127.0.0.1/", |it| matches!(it, Scheme)),
-            ("wss://127.0.0.1/", |it| matches!(it, Tls)),
-            ("WSS://127.0.0.1/", |it| matches!(it, Tls)),
             ("ws://", |it| matches!(it, Authority)),
             ("ws:///path", |it| matches!(it, Authority)),
             ("ws://:80/", |it| matches!(it, Authority)),

@@ -2,11 +2,15 @@
 //! a fast publisher ([`Full`]),
 //! a server that we wanted to connect to ([`ConnectError`]). Faults of a peer are the protocol's and end as Close codes.
 
+mod tls;
+
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 
 use tickwire_protocol::{AnswerError, ClientError};
+
+pub use self::tls::TlsError;
 
 /// What ends [`Builder::run`](crate::Builder::run) early.
 ///
@@ -196,9 +200,13 @@ pub enum ConnectError {
     /// The server, or the network on the way to it, did not take the connection, or reset it before
     /// there was an answer. Of several addresses, what the last one said.
     Socket(io::Error),
+    /// There is no TLS with the server: its certificate is not to be trusted or is another's, or what
+    /// it speaks is no TLS. Of several addresses, what the last one said.
+    Tls(TlsError),
     /// The destination has no address.
     NoAddress,
-    /// Nothing came back within [`Limits::connect_timeout`](crate::Limits::connect_timeout).
+    /// Nothing came back within [`Limits::connect_timeout`](crate::Limits::connect_timeout); the
+    /// handshake of TLS is part of that time.
     ConnectTimeout,
     /// It took the connection, and did not answer within
     /// [`Limits::handshake_timeout`](crate::Limits::handshake_timeout).
@@ -227,10 +235,18 @@ pub enum ConnectError {
     ShuttingDown,
 }
 
+impl ConnectError {
+    /// What a socket said, or TLS on it.
+    pub(crate) fn of_socket(error: io::Error) -> Self {
+        error.downcast().map_or_else(Self::Socket, Self::Tls)
+    }
+}
+
 impl fmt::Display for ConnectError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::Socket(source) => return write!(formatter, "cannot connect: {source}"),
+            Self::Tls(source) => return fmt::Display::fmt(source, formatter),
             Self::NoAddress => "the destination has no address",
             Self::ConnectTimeout => "nobody has taken the connection in time",
             Self::HandshakeTimeout => "the server has not answered in time",
@@ -256,6 +272,7 @@ impl std::error::Error for ConnectError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Socket(source) | Self::System(source) => Some(source),
+            Self::Tls(source) => Some(source),
             Self::Answer(source) => Some(source),
             Self::Request(source) => Some(source),
             Self::NoAddress

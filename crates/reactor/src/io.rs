@@ -80,6 +80,15 @@ pub enum Completion<'a> {
         /// Whose.
         key: Key,
     },
+    /// TLS has been agreed on with a peer; what is received from now on came through it.
+    Secured {
+        /// Whose.
+        key: Key,
+        /// An earlier session was taken up again.
+        resumed: bool,
+    },
+    /// Something came that is no business of the shard's, such as a message of a handshake.
+    Nothing,
     /// Bytes arrived. They may be changed in place and are gone when the next completion is taken.
     Received {
         /// Whose.
@@ -119,6 +128,9 @@ pub struct Outgoing<'a> {
 pub enum Sent {
     /// The socket took this many bytes, perhaps none; if not all, a [`Completion::Writable`] follows.
     Taken(usize),
+    /// All of it, this many bytes, has been taken, and some still waits on the way to the socket; a
+    /// [`Completion::Writable`] follows.
+    Held(usize),
     /// The socket is broken and takes nothing any more.
     Broken(io::ErrorKind),
 }
@@ -134,6 +146,16 @@ pub trait Backend {
 
     /// The next completion of this turn, `None` when the turn has had its share.
     fn next(&mut self) -> Option<Completion<'_>>;
+
+    /// Makes the connection that [`Backend::connect`] begins next one with TLS, to a server whose
+    /// certificate is for `name`. Its [`Completion::Connected`] comes when that has been verified.
+    ///
+    /// # Errors
+    /// A [`TlsError`](crate::TlsError): nobody is trusted here, or `name` is none.
+    fn secure_next(&mut self, name: &str) -> io::Result<()> {
+        let _ = name;
+        Err(crate::error::TlsError::NoTrust.into())
+    }
 
     /// Begins a connection to `address`, and gives its name; a [`Completion::Connected`] follows, or a
     /// [`Completion::Ended`]. With `again`, a connection that has ended before it came about keeps
@@ -161,6 +183,14 @@ pub trait Backend {
 
     /// Ends our half of the stream after what was sent; the peer sees the end, we still receive.
     fn finish(&mut self, key: Key);
+
+    /// Sends what has to be said before [`Backend::close`]. `false`: the socket does not take all of it
+    /// now; a [`Completion::Writable`] follows, and then it is to be closed. Asking again before that
+    /// gives it up.
+    fn part(&mut self, key: Key) -> bool {
+        let _ = key;
+        true
+    }
 
     /// Gives the socket and its slot back. The key is dead from now on.
     fn close(&mut self, key: Key);

@@ -47,6 +47,8 @@ mod shard;
 mod sys;
 mod table;
 mod timer;
+#[cfg(feature = "tls")]
+mod transport;
 
 pub use builder::{Bound, Builder};
 pub use client::Client;
@@ -55,7 +57,7 @@ pub use config::{BackendChoice, Balance, Config, Steering};
 pub use connector::{Connector, Unconnected};
 pub use deflate::Deflate;
 pub use destination::{Destination, DestinationError};
-pub use error::{ConnectError, Error, Full, NotDelivered, ShardFailed, StartError};
+pub use error::{ConnectError, Error, Full, NotDelivered, ShardFailed, StartError, TlsError};
 pub use frame::Frame;
 pub use handler::{
     Accept, Answer, Connection, ConnectionId, Ended, Handler, Lagged, Request, Response,
@@ -65,3 +67,5 @@ pub use limits::Limits;
 pub use metrics::{Counters, Metrics};
 pub use origin::{NotAnOrigin, Origins};
 pub use server::{Handle, Server, ShardStart};
+#[cfg(feature = "tls")]
+pub use transport::{Certificate, Tls, Trust};

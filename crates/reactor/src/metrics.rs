@@ -81,6 +81,12 @@ counters! {
     connected,
     /// Connections to other servers that did not.
     connect_failures,
+    /// TLS handshakes completed, as a server and as a client.
+    tls_handshakes,
+    /// Of those, the ones that took up an earlier session.
+    tls_resumed,
+    /// Connections accepted whose peer broke TLS, or could not agree on it.
+    tls_failures,
     /// Requests answered with HTTP by the application.
     answered,
     /// Requests and connections refused by the engine, for whatever reason.

@@ -16,12 +16,15 @@ use crate::config::{Balance, Config, Steering};
 use crate::error::{ShardFailed, StartError};
 use crate::handler::Handler;
 use crate::hub::{Hub, Publisher};
+use crate::io::Backend;
 use crate::io::choice::{Chosen, Prepared};
 use crate::limits::Limits;
 use crate::listener;
 use crate::mailbox::{Mail, Mailbox};
 use crate::metrics::{Metrics, Shared};
 use crate::shard::Shard;
+#[cfg(feature = "tls")]
+use crate::transport::{Secure, Security};
 
 /// Shards that are about to run.
 #[derive(Debug)]
@@ -36,6 +39,8 @@ pub(crate) struct Unstarted {
     hub: Arc<Hub>,
     pin: bool,
     limits: Limits,
+    #[cfg(feature = "tls")]
+    security: Security,
 }
 
 /// What a shard's handler is made from.
@@ -295,7 +300,17 @@ impl Unstarted {
         }
         let hub = Arc::new(Hub::new(mailboxes.into(), config));
         let limits = config.limits.with_memory_max(backends.len());
-        Ok(Self { address, listeners, backends, backend, hub, pin: config.pin, limits })
+        Ok(Self {
+            address,
+            listeners,
+            backends,
+            backend,
+            hub,
+            pin: config.pin,
+            limits,
+            #[cfg(feature = "tls")]
+            security: config.security(),
+        })
     }
 
     /// The listening sockets, one for each shard, as descriptors of their own.
@@ -340,6 +355,8 @@ impl Unstarted {
             let start = ShardStart { index, count, publisher: server.publisher() };
             let (hub, handler) = (Arc::clone(&server.hub), Arc::clone(&handler));
             let mailboxes = Arc::clone(&server.hub);
+            #[cfg(feature = "tls")]
+            let security = self.security.clone();
             server.shared.push(Arc::clone(&shared));
             let run = move || {
                 if self.pin {
@@ -348,13 +365,18 @@ impl Unstarted {
                 let number = u16::try_from(index).expect("at most 1,024 shards");
                 let handler = handler(start);
                 let limits = self.limits;
+                let parts = Parts {
+                    number,
+                    handler,
+                    hub,
+                    limits,
+                    shared,
+                    #[cfg(feature = "tls")]
+                    security,
+                };
                 match backend {
-                    Prepared::Epoll(epoll) => {
-                        Shard::new(number, epoll, handler, hub, limits, shared).run()
-                    }
-                    Prepared::Uring(uring) => {
-                        Shard::new(number, uring.enable()?, handler, hub, limits, shared).run()
-                    }
+                    Prepared::Epoll(epoll) => parts.run(epoll),
+                    Prepared::Uring(uring) => parts.run(uring.enable()?),
                 }
             };
             let thread = thread::Builder::new().name(format!("tickwire-{index}"));
@@ -371,6 +393,30 @@ impl Unstarted {
             None => info!(shards = count, backend = self.backend, "listening nowhere"),
         }
         Ok(server)
+    }
+}
+
+/// What a shard is made of, but for its back end.
+struct Parts<H> {
+    number: u16,
+    handler: H,
+    hub: Arc<Hub>,
+    limits: Limits,
+    shared: Arc<Shared>,
+    #[cfg(feature = "tls")]
+    security: Security,
+}
+
+impl<H: Handler> Parts<H> {
+    /// Runs the shard until it has been shut down, with TLS around `backend` if there is to be any.
+    fn run<B: Backend>(self, backend: B) -> io::Result<()> {
+        let Self { number, handler, hub, limits, shared, .. } = self;
+        #[cfg(feature = "tls")]
+        if self.security.is_some() {
+            let backend = Secure::new(backend, &self.security);
+            return Shard::new(number, backend, handler, hub, limits, shared).run();
+        }
+        Shard::new(number, backend, handler, hub, limits, shared).run()
     }
 }
 

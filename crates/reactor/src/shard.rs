@@ -32,7 +32,7 @@ use self::opening::accepted;
 use self::shutdown::Shutdown;
 use crate::clock::Tick;
 use crate::connection::Inbound;
-use crate::error::ConnectError;
+use crate::error::{ConnectError, TlsError};
 use crate::handler::Handler;
 use crate::hub::Hub;
 use crate::io::{Backend, Completion};
@@ -169,11 +169,18 @@ impl<H: Handler, B: Backend> Shard<H, B> {
                 }
                 Completion::Writable { key } => local.writable.push(key),
                 Completion::Ended { key, error: Some(error) } if local.is_connecting(key) => {
-                    fail(local, key, ConnectError::Socket(error));
+                    fail(local, key, ConnectError::of_socket(error));
                 }
                 Completion::Ended { key, error } => {
+                    local.counters.tls_failures +=
+                        u64::from(error.as_ref().is_some_and(is_tls_fault));
                     ended(local, handler, key, error.is_some());
                 }
+                Completion::Secured { resumed, .. } => {
+                    local.counters.tls_handshakes += 1;
+                    local.counters.tls_resumed += u64::from(resumed);
+                }
+                Completion::Nothing => {}
             }
             if self.local.gather.len() > Limits::GATHER_BYTES {
                 self.flush_own();
@@ -253,4 +260,10 @@ impl<H: Handler, B: Backend> Shard<H, B> {
         hub.mailboxes[usize::from(self.local.shard)].set_delivered(delivered);
         hub.progress.notify();
     }
+}
+
+/// Whether a connection has ended because its peer, or somebody on the way, broke TLS.
+fn is_tls_fault(error: &io::Error) -> bool {
+    let error = error.get_ref().and_then(|it| it.downcast_ref::<TlsError>());
+    error.is_some_and(TlsError::is_fault)
 }

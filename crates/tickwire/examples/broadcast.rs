@@ -11,6 +11,7 @@
 use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::Duration;
@@ -20,7 +21,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tickwire::{
     Answer, BackendChoice, Batch, Connection, Deflate, Handle, Handler, Kind, Message, Publisher,
-    Request, Server, Timestamp, Topic,
+    Request, Server, Timestamp, Tls, Topic,
 };
 
 /// A name of its own, because an `Option` among the options would be one that may be left out.
@@ -50,6 +51,12 @@ struct Arguments {
     /// Compression to agree on: off, shared (each message is compressed once for all) or dedicated.
     #[arg(long, default_value = "off", value_parser = Deflate::parse)]
     deflate: Compression,
+    /// Certificates in PEM form, the server's own first: it then speaks wss://.
+    #[arg(long, requires = "tls_key")]
+    tls_certificate: Option<PathBuf>,
+    /// The private key of the certificate, in PEM form.
+    #[arg(long, requires = "tls_certificate")]
+    tls_key: Option<PathBuf>,
 }
 
 struct Broadcast {
@@ -169,11 +176,15 @@ fn end_on_signals(server: Handle) -> io::Result<()> {
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::parse();
     let (start, started) = channel();
+    let tls = arguments.tls_certificate.zip(arguments.tls_key);
+    let tls = tls.map(|(certificate, key)| Tls::from_files(&certificate, &key)).transpose()?;
+    let scheme = if tls.is_some() { "wss" } else { "ws" };
     let server = Server::builder()
         .listen(arguments.listen)
         .shards(arguments.shards)
         .backend(arguments.backend)
         .deflate(arguments.deflate)
+        .tls(tls)
         .route("/{*path}", move |shard| Broadcast {
             topic: shard.publisher.topic("broadcast"),
             start: start.clone(),
@@ -191,7 +202,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         number: 0,
     };
     end_on_signals(server.handle())?;
-    println!("broadcast at ws://{}/", server.local_addr());
+    println!("broadcast at {scheme}://{}/", server.local_addr());
     thread::Builder::new().name("source".to_owned()).spawn(move || source.run())?;
     server.join()?;
     Ok(())

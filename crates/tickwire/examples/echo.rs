@@ -7,6 +7,7 @@
 use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::thread;
 
 use clap::Parser;
@@ -14,6 +15,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tickwire::{
     Answer, BackendChoice, Connection, Deflate, Handle, Handler, Message, Origins, Request, Server,
+    Tls,
 };
 
 /// A name of its own, because an `Option` among the options would be one that may be left out.
@@ -44,6 +46,12 @@ struct Arguments {
     /// A subprotocol that is known; may be given several times, the most preferred first.
     #[arg(long = "protocol")]
     protocols: Vec<String>,
+    /// Certificates in PEM form, the server's own first: it then speaks wss://.
+    #[arg(long, requires = "tls_key")]
+    tls_certificate: Option<PathBuf>,
+    /// The private key of the certificate, in PEM form.
+    #[arg(long, requires = "tls_certificate")]
+    tls_key: Option<PathBuf>,
 }
 
 struct Echo {
@@ -81,17 +89,21 @@ fn main() -> Result<(), Box<dyn Error>> {
     // Subprotocols live as long as the program.
     let protocols: Vec<&'static str> =
         arguments.protocols.into_iter().map(|name| &*name.leak()).collect();
+    let tls = arguments.tls_certificate.zip(arguments.tls_key);
+    let tls = tls.map(|(certificate, key)| Tls::from_files(&certificate, &key)).transpose()?;
+    let scheme = if tls.is_some() { "wss" } else { "ws" };
     let server = Server::builder()
         .listen(arguments.listen)
         .shards(arguments.shards)
         .backend(arguments.backend)
         .limits(|limits| limits.protocol.message_bytes_max = arguments.max_message)
         .deflate(arguments.deflate)
+        .tls(tls)
         .origins(arguments.origins)
         .route("/{*path}", move |_| Echo { protocols: protocols.clone() })
         .start()?;
     end_on_signals(server.handle())?;
-    println!("echo at ws://{}/", server.local_addr());
+    println!("echo at {scheme}://{}/", server.local_addr());
     server.join()?;
     Ok(())
 }

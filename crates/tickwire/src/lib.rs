@@ -65,6 +65,7 @@
 //! - [`Destination`], [`Connector`] and [`Client`]: connections to other servers, from a handler and
 //!   from a program that does nothing else.
 //! - [`Deflate`]: compression, for all connections together or for some of their own.
+//! - `Tls` and `Trust`, with the feature `tls`: `wss://` as a server and as a client.
 //! - [`Config`] and [`Limits`]: every option, and every maximum with its default, its reason and what
 //!   happens there.
 //! - [`Builder::simulate`] and [`sim`]: the same server in a simulated world, for tests that can be
@@ -83,8 +84,10 @@ pub use tickwire_reactor::{
     Connection, ConnectionId, Connector, Counters, Deflate, Destination, DestinationError, Ended,
     Error, Frame, Full, Handle, Handler, Lagged, Limits, Metrics, NotAnOrigin, NotDelivered,
     Origins, Publisher, Request, Response, Retained, Server, ShardFailed, ShardStart, StartError,
-    Steering, Timestamp, Topic, Unconnected, route,
+    Steering, Timestamp, TlsError, Topic, Unconnected, route,
 };
+#[cfg(feature = "tls")]
+pub use tickwire_reactor::{Certificate, Tls, Trust};
 pub use {tickwire_frame as frame, tickwire_protocol as protocol};
 
 // The code in these pages is compiled and run with the other examples.

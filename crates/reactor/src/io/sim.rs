@@ -36,14 +36,23 @@ use crate::mailbox::{Mail, Mailbox, Wake};
 use crate::metrics::{Counters, Metrics, Shared};
 use crate::server::ShardStart;
 use crate::shard::Shard;
+#[cfg(feature = "tls")]
+use crate::transport::Secure;
 
 /// A server in a simulated world.
 pub struct Simulation<H: Handler> {
-    shards: Vec<Shard<H, Sim>>,
+    shards: Vec<Shard<H, Transport>>,
     shared: Vec<Arc<Shared>>,
     hub: Arc<Hub>,
     world: Rc<RefCell<World>>,
 }
+
+/// TLS may be between the simulated sockets and a shard, too. Its randomness is not of the seed: the
+/// same seed gives the same cuts then, and other bytes.
+#[cfg(feature = "tls")]
+type Transport = Secure<Sim>;
+#[cfg(not(feature = "tls"))]
+type Transport = Sim;
 
 /// A peer of the simulated server, by the order in which it connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -86,6 +95,8 @@ impl<H: Handler> Simulation<H> {
                 let handler = handler(ShardStart { index, count: shards, publisher });
                 let world = Rc::clone(&world);
                 let backend = Sim { world, shard: index, shares_out, ..Sim::default() };
+                #[cfg(feature = "tls")]
+                let backend = Secure::new(backend, &config.security());
                 let number = u16::try_from(index).expect("few shards");
                 let shared = Arc::clone(&shared[index]);
                 Shard::new(number, backend, handler, Arc::clone(&hub), limits, shared)

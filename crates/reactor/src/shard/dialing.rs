@@ -137,7 +137,11 @@ impl<H: Handler, B: Backend> Shard<H, B> {
         while result.is_err()
             && let Some(address) = attempt.next_address()
         {
-            result = self.backend.connect(address, again).map_err(ConnectError::Socket);
+            let name = attempt.destination.tls_name.as_deref();
+            let secured = name.map_or(Ok(()), |name| self.backend.secure_next(name));
+            result = secured
+                .and_then(|()| self.backend.connect(address, again))
+                .map_err(ConnectError::of_socket);
         }
         result
     }

@@ -122,8 +122,13 @@ impl<H: Handler, B: Backend> Shard<H, B> {
     fn settle(&mut self, audience: Audience, item: &Item, sent: &Sent) {
         let local = &mut self.local;
         let fanout = &mut local.fanouts[audience];
+        let mut unsent = None;
         let taken = match sent {
             Sent::Taken(taken) => *taken,
+            Sent::Held(taken) => {
+                unsent = Some(Unsent::default());
+                *taken
+            }
             Sent::Broken(_) => {
                 if let Some(due) = item.due {
                     fanout.hold(due);
@@ -133,7 +138,6 @@ impl<H: Handler, B: Backend> Shard<H, B> {
         };
         local.counters.sent_bytes += taken as u64;
         let own = item.own.len();
-        let mut unsent = None;
         if let Some(due) = item.due {
             local.counters.runs += 1;
             let settled = fanout.settle(due, taken.saturating_sub(own));
@@ -181,9 +185,13 @@ impl<H: Handler, B: Backend> Shard<H, B> {
             let outgoing = Outgoing { key, first: line, second: &[] };
             self.backend.send(std::iter::once(outgoing), &mut self.flush.results);
             local.counters.sends += 1;
-            let Some(Sent::Taken(taken)) = self.flush.results.pop() else {
-                ended(local, &mut self.handler, key, true);
-                return false;
+            let (taken, is_held) = match self.flush.results.pop() {
+                Some(Sent::Taken(taken)) => (taken, false),
+                Some(Sent::Held(taken)) => (taken, true),
+                Some(Sent::Broken(_)) | None => {
+                    ended(local, &mut self.handler, key, true);
+                    return false;
+                }
             };
             local.counters.sent_bytes += taken as u64;
             let link = &mut local.links[key.index()];
@@ -203,7 +211,7 @@ impl<H: Handler, B: Backend> Shard<H, B> {
             if is_heard {
                 local.heard(key);
             }
-            if taken < line.len() {
+            if taken < line.len() || is_held {
                 local.counters.short_sends += 1;
                 return false;
             }
@@ -255,7 +263,9 @@ impl<H: Handler, B: Backend> Shard<H, B> {
                 continue;
             }
             match link.stage {
-                Stage::Ending => self.vacate(key),
+                Stage::Ending if self.backend.part(key) => self.vacate(key),
+                // It is heard of again when the socket has room.
+                Stage::Ending => self.local.links[key.index()].unsent = Some(Box::default()),
                 Stage::Finishing => self.backend.finish(key),
                 Stage::Vacant
                 | Stage::Handshake

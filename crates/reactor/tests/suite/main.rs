@@ -29,5 +29,6 @@ mod slow_peers;
 mod spec;
 mod starting;
 mod storms;
+mod tls;
 mod wire;
 mod world;

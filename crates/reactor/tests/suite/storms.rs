@@ -314,6 +314,9 @@ fn promises_are_kept_in_every_storm() {
             "ping_floods",
             "message_timeouts",
             "evicted",
+            "tls_handshakes",
+            "tls_resumed",
+            "tls_failures",
         ];
         name.ends_with("_now") || apart.contains(&name)
     };

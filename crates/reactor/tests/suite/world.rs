@@ -6,16 +6,20 @@
 //! one waits for the event itself, for at most [`PATIENCE`].
 
 pub(crate) mod loopback;
+pub(crate) mod over_tls;
 pub(crate) mod simulated;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use tickwire_reactor::{Balance, Config, Counters, Deflate, Limits, Metrics, Publisher};
+use tickwire_reactor::{
+    Balance, Config, Counters, Deflate, Limits, Metrics, Publisher, Timestamp, Tls, Trust,
+};
 
 use crate::application::Journal;
 
 pub(crate) use loopback::Loopback;
+pub(crate) use over_tls::OverTls;
 pub(crate) use simulated::Seed;
 
 /// How long a real world waits for something that must come: only a failing test waits that long.
@@ -30,6 +34,8 @@ pub(crate) struct Setup {
     pub(crate) origins: &'static str,
     pub(crate) deflate: Option<Deflate>,
     pub(crate) balance: Balance,
+    pub(crate) tls: Option<&'static Tls>,
+    pub(crate) trust: Option<&'static Trust>,
 }
 
 impl Default for Setup {
@@ -40,6 +46,8 @@ impl Default for Setup {
             origins: "any",
             deflate: None,
             balance: Balance::Kernel,
+            tls: None,
+            trust: None,
         }
     }
 }
@@ -64,6 +72,8 @@ impl Setup {
         config.origins = self.origins.parse().expect("origins");
         config.deflate = self.deflate;
         config.balance = self.balance;
+        config.tls = self.tls.cloned();
+        config.trust = self.trust.cloned();
         config
     }
 }
@@ -129,8 +139,21 @@ pub(crate) trait World {
     /// Time passes; in a world where it does so by itself, waiting for what then happens is enough.
     fn let_time_pass(&mut self, duration: Duration);
 
+    /// Lets happen what can without a peer or the test doing anything. `false`: all has happened that
+    /// will, or was waited for since this instant for as long as anybody waits.
+    fn linger(&mut self, since: Timestamp) -> bool;
+
     /// Waits until `done`, which must come true without anybody doing more.
-    fn until(&mut self, what: &str, done: impl FnMut(&Self) -> bool);
+    fn until(&mut self, what: &str, mut done: impl FnMut(&Self) -> bool) {
+        let start = Timestamp::read();
+        loop {
+            let hopes = self.linger(start);
+            if done(self) {
+                return;
+            }
+            assert!(hopes, "waited in vain until {what}: {:?}", self.counters());
+        }
+    }
 
     /// The counters of each shard.
     fn metrics(&self) -> Metrics;
@@ -152,8 +175,25 @@ pub(crate) trait World {
     fn is_over(&self) -> bool;
 }
 
-/// Makes a test of each of the functions named, in each world. They are given the [`Place`].
+/// Makes a test of each of the functions named, in each world, and in the simulated one over TLS too.
+/// They are given the [`Place`].
 macro_rules! in_each_world {
+    ($($case:ident),+ $(,)?) => {
+        crate::world::in_each_bare_world!($($case),+);
+        mod simulated_over_tls {
+            $(#[test]
+            fn $case() {
+                crate::world::simulated::for_few_seeds(|seed| {
+                    super::$case(&crate::world::OverTls(*seed));
+                });
+            })+
+        }
+    };
+}
+
+/// Makes a test of each of the functions named, in each world, where peers speak no TLS but their
+/// own.
+macro_rules! in_each_bare_world {
     ($($case:ident),+ $(,)?) => {
         mod on_epoll {
             $(#[test]
@@ -190,4 +230,4 @@ macro_rules! in_simulation {
     };
 }
 
-pub(crate) use {in_each_world, in_simulation};
+pub(crate) use {in_each_bare_world, in_each_world, in_simulation};

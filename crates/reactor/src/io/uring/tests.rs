@@ -96,6 +96,7 @@ impl Server {
                 Completion::NotAccepted { refused, .. } => Event::NotAccepted(refused),
                 Completion::Arrived { peer, .. } => panic!("{peer} is to be accepted"),
                 Completion::Connected { key } => Event::Connected(key),
+                Completion::Secured { .. } | Completion::Nothing => panic!("there is no TLS here"),
                 Completion::Received { key, bytes } => {
                     // A buffer may end in the middle of a message.
                     if let Some(Event::Received(last, before)) = events.last_mut()
@@ -123,6 +124,7 @@ impl Server {
         self.uring.send(batch, &mut results);
         let taken = results.iter().map(|sent| match sent {
             Sent::Taken(taken) => *taken,
+            Sent::Held(_) => panic!("nothing is held back here"),
             Sent::Broken(kind) => panic!("{kind}"),
         });
         taken.collect()

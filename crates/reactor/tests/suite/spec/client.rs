@@ -12,9 +12,9 @@ use crate::session::Session;
 use crate::wire::{
     self, BINARY, BINARY_BEGINS, CLOSE, ENDS, Frame, GOES_ON, PING, PONG, TEXT, TEXT_BEGINS,
 };
-use crate::world::{Peer, Setup, World, in_each_world};
+use crate::world::{Peer, Setup, World, in_each_bare_world};
 
-in_each_world!(
+in_each_bare_world!(
     answers_that_meet_every_must_are_accepted,
     answers_with_another_status_are_told,
     answers_that_break_a_must_are_refused,

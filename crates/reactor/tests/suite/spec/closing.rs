@@ -8,9 +8,9 @@ use super::frames::{check, fails, upgrade_to};
 use super::{Case, Share, play};
 use crate::session::Session;
 use crate::wire::{self, CLOSE, PING, TEXT_BEGINS};
-use crate::world::{Setup, in_each_world};
+use crate::world::{Setup, in_each_bare_world};
 
-in_each_world!(
+in_each_bare_world!(
     close_is_answered_once_with_its_code_and_the_server_ends_the_stream,
     close_without_a_code_is_answered_without_one,
     close_with_1010_is_taken_and_not_given_back,

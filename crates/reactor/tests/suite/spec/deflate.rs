@@ -18,9 +18,9 @@ use crate::session::Session;
 use crate::wire::{
     self, BINARY, BINARY_BEGINS, CLOSE, ENDS, GOES_ON, PING, PONG, RSV1, TEXT, TEXT_BEGINS,
 };
-use crate::world::{Peer, Setup, World, in_each_world};
+use crate::world::{Peer, Setup, World, in_each_bare_world};
 
-in_each_world!(
+in_each_bare_world!(
     offers_are_answered_with_what_holds,
     offers_with_a_wrong_parameter_are_declined,
     first_offer_that_can_be_accepted_is_taken,

@@ -10,9 +10,9 @@ use crate::session::Session;
 use crate::wire::{
     self, BINARY, BINARY_BEGINS, CLOSE, ENDS, Frame, GOES_ON, PING, PONG, TEXT, TEXT_BEGINS,
 };
-use crate::world::{Peer, Setup, World, in_each_world};
+use crate::world::{Peer, Setup, World, in_each_bare_world};
 
-in_each_world!(
+in_each_bare_world!(
     frames_of_a_client_that_are_not_masked_fail_with_1002,
     no_frame_of_the_server_is_masked,
     reserved_bits_fail_with_1002,

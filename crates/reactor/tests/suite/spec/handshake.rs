@@ -8,9 +8,9 @@
 use super::{Case, Share, play};
 use crate::session::Session;
 use crate::wire::{self, SAMPLE_KEY};
-use crate::world::{Peer, Setup, World, in_each_world};
+use crate::world::{Peer, Setup, World, in_each_bare_world};
 
-in_each_world!(
+in_each_bare_world!(
     sample_key_gets_the_sample_accept_value,
     methods_other_than_get_are_refused,
     versions_of_http_other_than_1_1_are_refused,

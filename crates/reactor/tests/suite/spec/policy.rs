@@ -6,9 +6,9 @@
 use super::handshake::{Due, OPENS, Request, changed, check_with, nothing_more, with};
 use super::{Case, Share, play};
 use crate::session::Session;
-use crate::world::{Setup, in_each_world};
+use crate::world::{Setup, in_each_bare_world};
 
-in_each_world!(
+in_each_bare_world!(
     pages_of_the_same_origin_are_let_in,
     pages_of_listed_origins_are_let_in,
     handler_refuses_who_does_not_say_who_it_is,

@@ -197,13 +197,9 @@ impl World for Sockets {
 
     fn let_time_pass(&mut self, _duration: Duration) {}
 
-    fn until(&mut self, what: &str, mut done: impl FnMut(&Self) -> bool) {
-        let start = Timestamp::read();
-        while !done(self) {
-            let waited = Timestamp::read().since(start);
-            assert!(waited < PATIENCE, "waited in vain until {what}: {:?}", self.counters());
-            thread::yield_now();
-        }
+    fn linger(&mut self, since: Timestamp) -> bool {
+        thread::yield_now();
+        Timestamp::read().since(since) < PATIENCE
     }
 
     fn metrics(&self) -> Metrics {
