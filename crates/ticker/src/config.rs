@@ -10,6 +10,7 @@ use tickwire::{BackendChoice, Balance, Config, Deflate, Limits, Origins, Steerin
 
 use crate::player::{Pace, Speed};
 use crate::session::Rules;
+use crate::tls::CertificateFiles;
 
 /// Streams market data to browsers: a feed in, a live page and a WebSocket out, on one port.
 #[derive(Debug, Parser)]
@@ -100,6 +101,15 @@ pub struct Serve {
     /// closed with 1013. By default half of what the process may use, divided by the event loops
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..))]
     memory: Option<u32>,
+    /// Serve https:// and wss:// with the certificates in this file (PEM, the server's own first). With
+    /// several, each with its key, a client is shown the one for the name that it asks for; SIGHUP
+    /// reads them again
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_certificate: Vec<PathBuf>,
+
+    /// The private key of the certificate (PEM); as many, and in the same order
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    tls_key: Vec<PathBuf>,
 
     /// Compression for clients that offer it, as browsers do: off, shared (one compressor for all),
     /// dedicated or dedicated:N (one for each of up to N connections of an event loop)
@@ -169,6 +179,8 @@ pub struct Settings {
     pub rules: Rules,
     /// The time over which clients are sent to a successor.
     pub drain: Duration,
+    /// What it shows its clients; empty: it does not speak TLS.
+    pub certificates: CertificateFiles,
 }
 
 impl Settings {
@@ -184,6 +196,7 @@ impl Settings {
             pace: Pace::default(),
             rules: Rules::default(),
             drain: Duration::from_secs(5),
+            certificates: CertificateFiles::default(),
         }
     }
 }
@@ -204,6 +217,8 @@ impl From<Serve> for Settings {
         settings.engine.steering = serve.steering;
         settings.engine.balance = serve.balance;
         settings.drain = Duration::from_secs(serve.drain);
+        settings.certificates =
+            CertificateFiles { chains: serve.tls_certificate, keys: serve.tls_key };
         settings.feed = serve.feed;
         settings.seed = serve.seed;
         let Serve { speed, repeat, hold_for, .. } = serve;
@@ -294,6 +309,8 @@ mod tests {
             &["--balance", "round-robin"],
             &["--accepts-per-second", "0"],
             &["--drain", "3601"],
+            &["--tls-certificate", "chain.pem"],
+            &["--tls-key", "key.pem"],
             &["serve", "now"],
         ] {
             assert!(settings(bad).is_err(), "{bad:?}");

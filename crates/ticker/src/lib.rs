@@ -4,7 +4,7 @@
 //! writes it as one update and one snapshot, the engine delivers the update to every subscriber of
 //! the instrument and keeps the snapshot for the next one. The way of a request: [`app`] routes it,
 //! a [`session`] applies the rules of the message protocol, whose messages are [`request`] and
-//! [`reply`]. The binary `tickwire` adds the command line ([`config`]) and signals.
+//! [`reply`]; [`tls`] has the certificates. The binary `tickwire` adds the command line ([`config`]) and signals.
 
 #![forbid(unsafe_code)]
 
@@ -26,6 +26,7 @@ pub mod service;
 pub mod session;
 pub mod successor;
 pub mod ticker;
+pub mod tls;
 
 pub use config::Settings;
 pub use inherited::Inherited;

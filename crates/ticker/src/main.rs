@@ -45,12 +45,18 @@ fn serve(
         tracing::info!(sockets = listeners.len(), "inherited; --listen is not looked at");
     }
     let ticker = Ticker::start_with(settings, listeners)?;
-    let service = Service { stop: ticker.stop(), program, drain: settings.drain };
+    let certificates = ticker.certificates().cloned();
+    let is_secure = certificates.is_some();
+    let service = Service { stop: ticker.stop(), program, drain: settings.drain, certificates };
     if let Err(error) = service.begin(&inherited) {
         tracing::warn!("signals are not handled, only killing ends this process: {error}");
     }
     // Nobody may be reading; the server runs all the same.
-    let _ = writeln!(io::stdout(), "Tickwire serves: open {}", page_address(ticker.local_addr()));
+    let _ = writeln!(
+        io::stdout(),
+        "Tickwire serves: open {}",
+        page_address(ticker.local_addr(), is_secure)
+    );
     Ok(ticker)
 }
 
@@ -72,13 +78,14 @@ fn end(ticker: Ticker) -> ExitCode {
 }
 
 /// Where a browser on this machine finds the page.
-fn page_address(listening: SocketAddr) -> String {
+fn page_address(listening: SocketAddr, is_secure: bool) -> String {
     let ip = match listening.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
         ip => ip,
     };
-    format!("http://{}/", SocketAddr::new(ip, listening.port()))
+    let scheme = if is_secure { "https" } else { "http" };
+    format!("{scheme}://{}/", SocketAddr::new(ip, listening.port()))
 }
 
 /// Each connection takes a descriptor, and the usual soft limit of 1,024 is there for programs that
@@ -107,7 +114,7 @@ mod tests {
             ("[::]:9001", "http://[::1]:9001/"),
             ("192.0.2.7:1", "http://192.0.2.7:1/"),
         ] {
-            assert_eq!(page_address(listening.parse().unwrap()), page);
+            assert_eq!(page_address(listening.parse().unwrap(), false), page);
         }
     }
 }

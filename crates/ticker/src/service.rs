@@ -1,6 +1,7 @@
 //! The ticker as a service: what it does when it is sent a signal, and what it tells the service manager.
 //!
-//! SIGTERM and SIGINT end it gracefully, a second one at once; SIGUSR2 has a successor take over. A
+//! SIGTERM and SIGINT end it gracefully, a second one at once; SIGUSR2 has a successor take over; SIGHUP
+//! reads the certificates again. A
 //! service manager that asked for it (`NOTIFY_SOCKET`, sd_notify(3)) is told when the ticker serves, when
 //! it ends, and which process to watch once a successor serves.
 
@@ -10,12 +11,13 @@ use std::thread;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR2};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 use signal_hook::iterator::Signals;
 
 use crate::inherited::Inherited;
 use crate::successor::Program;
 use crate::ticker::Stop;
+use crate::tls::Certificates;
 
 /// What the signals of this process act on.
 #[derive(Debug)]
@@ -26,6 +28,8 @@ pub struct Service {
     pub program: io::Result<Program>,
     /// The time over which clients are sent to the successor.
     pub drain: Duration,
+    /// What SIGHUP reads again.
+    pub certificates: Option<Certificates>,
 }
 
 /// How far it is.
@@ -45,7 +49,7 @@ impl Service {
     ///
     /// When signals cannot be caught: then only killing ends this process.
     pub fn begin(self, inherited: &Inherited) -> io::Result<()> {
-        let signals = Signals::new([SIGINT, SIGTERM, SIGUSR2])?;
+        let signals = Signals::new([SIGHUP, SIGINT, SIGTERM, SIGUSR2])?;
         let run = move || self.run(signals);
         thread::Builder::new().name("tickwire-signals".to_owned()).spawn(run)?;
         if let Err(error) = inherited.serves() {
@@ -66,9 +70,23 @@ impl Service {
                 state = match (signal, state) {
                     (SIGUSR2, State::Serves) => self.hand_over(&mut signals),
                     (SIGUSR2, state) => state,
+                    (SIGHUP, state) => {
+                        self.reload();
+                        state
+                    }
                     (signal, State::Ends) => exit(128 + signal),
                     (_, state) => self.end(state),
                 };
+            }
+        }
+    }
+
+    fn reload(&self) {
+        match self.certificates.as_ref().map(Certificates::reload) {
+            None => tracing::info!("SIGHUP: there are no certificates to read again"),
+            Some(Ok(())) => tracing::info!("the certificates have been read again"),
+            Some(Err(error)) => {
+                tracing::error!("the certificates stay as they are: {error}");
             }
         }
     }
@@ -97,7 +115,13 @@ impl Service {
         let mut is_to_end = false;
         let succeeded = self.stop.hand_over(self.drain, |listeners| {
             program.succeed(listeners, || {
-                is_to_end |= signals.pending().any(|signal| signal != SIGUSR2);
+                for signal in signals.pending() {
+                    match signal {
+                        SIGUSR2 => {}
+                        SIGHUP => self.reload(),
+                        _ => is_to_end = true,
+                    }
+                }
                 is_to_end
             })
         });

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use tickwire::{Handle, Response, Server, ShardFailed, Timestamp};
+use tickwire::{Handle, Response, Server, ShardFailed, Timestamp, TlsError};
 
 use crate::app::{App, Shared, topics};
 use crate::audience::Audience;
@@ -17,6 +17,7 @@ use crate::feed::{Feed, Replay, ReplayError, Synthetic};
 use crate::metrics::Metrics;
 use crate::page;
 use crate::player::Player;
+use crate::tls::Certificates;
 
 /// A ticker that serves.
 #[derive(Debug)]
@@ -25,6 +26,7 @@ pub struct Ticker {
     door: Arc<Door>,
     player: JoinHandle<()>,
     audience: Arc<Audience>,
+    certificates: Option<Certificates>,
 }
 
 /// Ends a ticker from another thread.
@@ -54,7 +56,7 @@ impl Ticker {
     ///
     /// # Errors
     ///
-    /// When the feed cannot be read, the address cannot be listened on, or the machine has no more
+    /// When the feed or a certificate cannot be read, the address cannot be listened on, or the machine has no more
     /// threads.
     pub fn start(settings: &Settings) -> Result<Self, StartError> {
         Self::start_with(settings, Vec::new())
@@ -76,6 +78,7 @@ impl Ticker {
             }
             FeedChoice::Replay(paths) => Feed::Replay(Replay::open(paths)?),
         };
+        let certificates = settings.certificates.clone().open().map_err(StartError::Tls)?;
         let listing = Arc::new(feed.listing().clone());
         let (metrics, audience) = (Arc::new(Metrics::new()), Arc::new(Audience::default()));
         metrics.skipped.inc_by(feed.skipped());
@@ -94,6 +97,7 @@ impl Ticker {
         let builder = Server::builder()
             .config(settings.engine.clone())
             .inherit(inherited)
+            .tls(certificates.as_ref().map(|it| it.tls().clone()))
             .route("/ticker", move |shard| App::new(Arc::clone(&app), &shard.publisher))
             .get("/healthz", |_| Response::text(200, "ok"))
             .get("/metrics", move |_| Response::new(OPEN_METRICS, exported.text()));
@@ -108,7 +112,7 @@ impl Ticker {
         let thread = thread::Builder::new().name("tickwire-feed".to_owned());
         let player = thread.spawn(move || player.run()).map_err(StartError::Thread)?;
         let door = Arc::new(Door { listeners: Mutex::new(listeners), hands_over });
-        Ok(Self { server, door, player, audience })
+        Ok(Self { server, door, player, audience, certificates })
     }
 
     /// The address that is listened on, with the port that was chosen.
@@ -121,6 +125,12 @@ impl Ticker {
     #[must_use]
     pub fn engine(&self) -> Handle {
         self.server.handle()
+    }
+
+    /// What it shows its clients; `None`: it does not speak TLS.
+    #[must_use]
+    pub const fn certificates(&self) -> Option<&Certificates> {
+        self.certificates.as_ref()
     }
 
     /// What ends this ticker.
@@ -181,6 +191,8 @@ impl Stop {
 pub enum StartError {
     /// The feed cannot be read.
     Feed(ReplayError),
+    /// The certificates cannot be used.
+    Tls(TlsError),
     /// The engine cannot run.
     Engine(tickwire::StartError),
     /// There are no descriptors to keep the listening sockets with.
@@ -205,6 +217,7 @@ impl fmt::Display for StartError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Feed(error) => write!(formatter, "the feed cannot be replayed: {error}"),
+            Self::Tls(error) => error.fmt(formatter),
             Self::Engine(error) => error.fmt(formatter),
             Self::Listeners(error) => {
                 write!(formatter, "the listening sockets cannot be kept: {error}")
@@ -218,6 +231,7 @@ impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Feed(error) => Some(error),
+            Self::Tls(error) => Some(error),
             Self::Engine(error) => Some(error),
             Self::Listeners(error) | Self::Thread(error) => Some(error),
         }

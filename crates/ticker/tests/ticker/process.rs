@@ -1,11 +1,17 @@
 //! The binary: what it prints, how it ends.
 
-use std::io::{BufRead, BufReader, Read};
-use std::net::SocketAddr;
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::Arc;
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use crate::client::Client;
 use crate::http::get;
@@ -41,7 +47,7 @@ impl Process {
     pub(crate) fn address(&mut self) -> SocketAddr {
         let mut line = String::new();
         BufReader::new(self.child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address = line.split("http://").nth(1).unwrap_or_else(|| panic!("printed {line:?}"));
+        let address = line.split("://").nth(1).unwrap_or_else(|| panic!("printed {line:?}"));
         address.trim_end().trim_end_matches('/').parse().unwrap()
     }
 
@@ -112,6 +118,72 @@ fn a_second_signal_ends_it_at_once() {
     process.wait_for_log("shutting down");
     process.signal(Signal::TERM);
     assert_eq!(process.end().0, Some(128 + 15));
+}
+
+/// Whether `address` shows a certificate that is vouched for by `pem`, and then answers over TLS.
+fn is_shown(address: SocketAddr, pem: &str) -> bool {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()).unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = ServerName::try_from("localhost").unwrap();
+    let connection = ClientConnection::new(Arc::new(config), name).unwrap();
+    let mut stream = StreamOwned::new(connection, TcpStream::connect(address).unwrap());
+    let request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    if stream.write_all(request).is_err() {
+        return false;
+    }
+    let mut answer = String::new();
+    // It fails where the end is not announced.
+    stream.read_to_string(&mut answer).unwrap();
+    answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("ok")
+}
+
+#[test]
+fn certificates_are_shown_and_read_again_on_sighup() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = ["chain.pem", "key.pem"].map(|name| folder.path().join(name));
+    let renew = || {
+        let own = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        fs::write(&files[0], own.cert.pem()).unwrap();
+        fs::write(&files[1], own.signing_key.serialize_pem()).unwrap();
+        own.cert.pem()
+    };
+    let [chain, key] = files.each_ref().map(|file| file.to_str().unwrap());
+    let old = renew();
+    let options = ["--tls-certificate", chain, "--tls-key", key];
+    let (mut process, address) = Process::serve(&options);
+    assert!(is_shown(address, &old));
+    assert!(get(address, "/healthz").body.contains("wss://"), "a plain request is told");
+    let new = renew();
+    process.signal(Signal::HUP);
+    process.wait_for_log("read again");
+    assert!(is_shown(address, &new) && !is_shown(address, &old));
+    fs::write(&files[0], "no certificate").unwrap();
+    process.signal(Signal::HUP);
+    process.wait_for_log("stay as they are");
+    assert!(is_shown(address, &new));
+    process.signal(Signal::TERM);
+    assert_eq!(process.end().0, Some(0));
+}
+
+#[test]
+fn certificates_that_cannot_be_used_are_a_clear_error_and_exit_code_2() {
+    for (arguments, said) in [
+        (
+            &["--tls-certificate", "/nonexistent/a", "--tls-key", "/nonexistent/b"][..],
+            "cannot read",
+        ),
+        (&["--tls-certificate", "a", "--tls-certificate", "b", "--tls-key", "c"], "2 certificates"),
+        (&["--tls-certificate", "a"], "--tls-key"),
+    ] {
+        let (code, log) = Process::run(arguments).end();
+        assert_eq!(code, Some(2), "{arguments:?}: {log}");
+        assert!(log.contains(said), "{arguments:?}: {log}");
+    }
 }
 
 #[test]
