@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::load::{Live, Load, LoadError, Outcome, Part};
 use crate::plan::{Ramp, Stage};
+use crate::tls::Gateway;
 pub use attack::Attack;
 use attacker::Gang;
 
@@ -106,7 +107,12 @@ impl Abuse {
         stop: &AtomicBool,
         observe: &mut dyn FnMut(&Live),
     ) -> Result<(Outcome, Vec<Attacked>), LoadError> {
-        let address = load.targets[0].resolve()?;
+        let target = &load.targets[0];
+        let mut address = target.resolve()?;
+        if target.is_secure() {
+            // Attackers speak plain bytes.
+            address = Gateway::open(address, target.name(), &load.trust)?.address();
+        }
         let stage = Arc::new(AtomicUsize::new(0));
         let followed = Arc::clone(&stage);
         let (abuse, target) = (self.clone(), load.targets[0].clone());

@@ -187,7 +187,7 @@ pub(crate) struct TickerArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct Common {
-    /// The servers: ws://host[:port][/path]; each client has the next one in turn.
+    /// The servers: ws://host[:port][/path], or wss://; each client has the next one in turn.
     #[arg(value_name = "URL", required = true)]
     targets: Vec<Target>,
     /// Connections to open [default: 100].
@@ -221,7 +221,7 @@ pub(crate) struct Common {
     outputs: Outputs,
 }
 
-/// The server whose use of the machine is reported.
+/// The server: whose use of the machine is reported, and who vouches for it.
 #[derive(Debug, Args)]
 pub(crate) struct Server {
     /// The server's process: its CPU time, memory and context switches go into the report.
@@ -230,6 +230,13 @@ pub(crate) struct Server {
     /// A command that starts the server; it is waited for, measured, and stopped after the run.
     #[arg(long, value_name = "COMMAND")]
     server_cmd: Option<String>,
+    /// Where a server is wss://, believe only the certificate authorities in this PEM file, and not
+    /// those of the system.
+    #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
+    ca: Option<PathBuf>,
+    /// Where a server is wss://, believe every certificate.
+    #[arg(long)]
+    insecure: bool,
 }
 
 impl Common {
@@ -254,7 +261,8 @@ impl Common {
 
 impl Server {
     fn options(self) -> ServerOptions {
-        ServerOptions { command: self.server_cmd, pid: self.server_pid }
+        let Self { server_pid: pid, server_cmd: command, ca, insecure } = self;
+        ServerOptions { command, pid, ca, insecure }
     }
 }
 

@@ -35,6 +35,7 @@ use crate::member::{Member, Spares};
 use crate::plan::Stage;
 use crate::scenario::{Action, Compressor, Masks, Scenario, Tally, Treatment};
 use crate::timer::Timer;
+use crate::tls::Security;
 
 /// Where and how long, and who is told.
 pub(crate) struct Orders<'a> {
@@ -64,6 +65,8 @@ pub(crate) struct Endpoint {
     pub(crate) address: SocketAddr,
     pub(crate) host: String,
     pub(crate) path: String,
+    /// How it is secured; none: it is plain.
+    pub(crate) security: Option<Security>,
 }
 
 /// All connections of a run, and what they share.

@@ -44,6 +44,7 @@ mod target;
 mod threshold;
 mod ticker;
 mod timer;
+mod tls;
 
 pub use abuse::{Abuse, Attack, Attacked, Ending};
 pub use capacity::{Capacity, Search, SearchStep, Searched, Vary, Verdict, why_not};
@@ -64,3 +65,4 @@ pub use size::{SIZE_MAX, Size};
 pub use target::{Target, TargetError};
 pub use threshold::{Checked, Threshold};
 pub use ticker::Subscription;
+pub use tls::{Gateway, GatewayError, TlsError, Trust};

@@ -32,6 +32,7 @@ use crate::sources;
 use crate::swarm;
 use crate::target::Target;
 use crate::ticker::{Subscription, Ticker};
+use crate::tls::{Security, Trust};
 pub use error::LoadError;
 
 /// A run to be made.
@@ -70,6 +71,9 @@ pub struct Load {
     pub headers: Vec<(String, String)>,
     /// What the clients do with permessage-deflate.
     pub deflate: Deflate,
+    /// Whose certificates are believed, where a target is `wss://`.
+    #[serde(default)]
+    pub trust: Trust,
     /// Addresses to connect from, in turn. Without any the system chooses; on the loopback as many
     /// as the number of connections asks for.
     pub sources: Vec<IpAddr>,
@@ -246,6 +250,7 @@ impl Load {
             protocols: Vec::new(),
             headers: Vec::new(),
             deflate: Deflate::Off,
+            trust: Trust::System,
             sources: Vec::new(),
             server_pid: None,
             processes: None,
@@ -352,7 +357,12 @@ impl Load {
     fn endpoints(&self) -> Result<Vec<Endpoint>, LoadError> {
         let endpoint = |target: &Target| {
             let address = target.resolve()?;
-            Ok(Endpoint { address, host: target.host(), path: target.path().to_owned() })
+            let security = match target.is_secure() {
+                true => Some(Security::new(&self.trust, target.name())?),
+                false => None,
+            };
+            let (host, path) = (target.host(), target.path().to_owned());
+            Ok(Endpoint { address, host, path, security })
         };
         self.targets.iter().map(endpoint).collect()
     }

@@ -16,11 +16,14 @@ use socket2::{Domain, Socket, Type};
 use tickwire_protocol::{ClientHandshake, Connection};
 
 use crate::clock::Nanoseconds;
+use crate::tls::Tls;
 
 /// A connection that is being opened, or open.
 #[derive(Debug)]
 pub(crate) struct Member {
     socket: TcpStream,
+    /// Of a `wss://` target; boxed, so that a plain connection pays a pointer.
+    tls: Option<Box<Tls>>,
     pub(crate) phase: Phase,
     /// When it must be open.
     pub(crate) deadline: Nanoseconds,
@@ -53,8 +56,8 @@ impl Phase {
     }
 }
 
-/// Memory is promised to be at most 1 KB for an idle connection: it is an eighth of that.
-const _: () = assert!(size_of::<Option<Member>>() <= 128);
+/// Memory is promised to be at most 1 KB for an idle connection: it is about an eighth of that.
+const _: () = assert!(size_of::<Option<Member>>() <= 136);
 
 impl Member {
     /// Starts to connect, from the address `source` if there is one. Readiness comes as events with
@@ -64,6 +67,7 @@ impl Member {
     pub(crate) fn connect(
         address: SocketAddr,
         source: Option<IpAddr>,
+        tls: Option<Tls>,
         registry: &Registry,
         token: Token,
         deadline: Nanoseconds,
@@ -76,6 +80,7 @@ impl Member {
         registry.register(&mut socket, token, Interest::READABLE | Interest::WRITABLE)?;
         Ok(Self {
             socket,
+            tls: tls.map(Box::new),
             phase: Phase::Connecting,
             deadline,
             leaving: false,
@@ -101,19 +106,53 @@ impl Member {
     /// Reads what there is into `input`; `None` if there is nothing, 0 at the end.
     #[inline]
     pub(crate) fn read(&mut self, input: &mut [u8]) -> io::Result<Option<usize>> {
-        loop {
-            match self.socket.read(input) {
-                Ok(read) => return Ok(Some(read)),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+        match self.tls.take() {
+            None => read(&mut self.socket, input),
+            Some(mut tls) => {
+                let outcome = self.open(&mut tls, input);
+                self.tls = Some(tls);
+                outcome
             }
         }
+    }
+
+    /// As [`Member::read`], through TLS: reads until `input` is full or the socket is empty, so that
+    /// less than full means here what it means there.
+    fn open(&mut self, tls: &mut Tls, input: &mut [u8]) -> io::Result<Option<usize>> {
+        let mut sealed = [0; SEALED_BYTES];
+        let mut filled = tls.take(input);
+        while filled < input.len() && !tls.is_over() {
+            match read(&mut self.socket, &mut sealed)? {
+                None if filled == 0 => return Ok(None),
+                None => return Ok(Some(filled)),
+                Some(0) => return Ok(Some(filled)),
+                Some(count) => {
+                    let opened = tls.open(&sealed[..count]);
+                    // Its part of the handshake, or what is wrong with the server's.
+                    let output = tls.output()?;
+                    self.push(&output, &mut Spares::default())?;
+                    opened?;
+                }
+            }
+            filled += tls.take(&mut input[filled..]);
+        }
+        Ok(Some(filled))
     }
 
     /// Sends `output` after what is waiting already; what the kernel does not take, waits.
     #[inline]
     pub(crate) fn send(&mut self, output: &[u8], spares: &mut Spares) -> io::Result<()> {
+        match &mut self.tls {
+            None => self.push(output, spares),
+            Some(tls) => {
+                let sealed = tls.seal(output)?;
+                self.push(&sealed, spares)
+            }
+        }
+    }
+
+    #[inline]
+    fn push(&mut self, output: &[u8], spares: &mut Spares) -> io::Result<()> {
         if !self.backlog.is_empty() {
             self.backlog.extend_from_slice(output);
             return Ok(());
@@ -156,6 +195,18 @@ fn connect_from(source: IpAddr, address: SocketAddr) -> io::Result<TcpStream> {
     }
 }
 
+#[inline]
+fn read(socket: &mut TcpStream, input: &mut [u8]) -> io::Result<Option<usize>> {
+    loop {
+        match socket.read(input) {
+            Ok(read) => return Ok(Some(read)),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 /// Writes until all is taken or the kernel would block: only then does it tell when it takes more.
 #[inline]
 fn write(socket: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
@@ -192,6 +243,9 @@ impl Spares {
 /// More connections than this are rarely blocked at once; with messages of 1 MB it is 64 MB.
 const SPARES_MAX: usize = 64;
 
+/// What is read at once of a `wss://` connection: a full record and a little.
+const SEALED_BYTES: usize = 20 * 1024;
+
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
@@ -202,7 +256,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut poll = mio::Poll::new().unwrap();
         let address = listener.local_addr().unwrap();
-        let member = Member::connect(address, None, poll.registry(), Token(0), 0).unwrap();
+        let member = Member::connect(address, None, None, poll.registry(), Token(0), 0).unwrap();
         let (peer, _) = listener.accept().unwrap();
         poll.poll(&mut mio::Events::with_capacity(1), None).unwrap();
         assert!(member.is_connected().unwrap());
@@ -236,7 +290,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         drop(listener);
         let mut poll = mio::Poll::new().unwrap();
-        let refused = match Member::connect(address, None, poll.registry(), Token(0), 0) {
+        let refused = match Member::connect(address, None, None, poll.registry(), Token(0), 0) {
             Err(error) => error,
             Ok(member) => {
                 poll.poll(&mut mio::Events::with_capacity(1), None).unwrap();

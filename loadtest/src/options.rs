@@ -26,6 +26,7 @@ use crate::size::Size;
 use crate::target::Target;
 use crate::threshold::Threshold;
 use crate::ticker::Subscription;
+use crate::tls::Trust;
 pub use keys::ScenarioName;
 pub(crate) use keys::check as check_keys;
 
@@ -115,7 +116,7 @@ pub struct CapacityOptions {
     pub to: Option<f64>,
 }
 
-/// The server whose use of the machine is reported.
+/// The server: whose use of the machine is reported, and who vouches for it.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ServerOptions {
@@ -123,6 +124,10 @@ pub struct ServerOptions {
     pub command: Option<String>,
     /// Its process.
     pub pid: Option<u32>,
+    /// If it is `wss://`: only these certificate authorities are believed.
+    pub ca: Option<PathBuf>,
+    /// Every certificate is believed.
+    pub insecure: bool,
 }
 
 /// Where the report goes, and what makes the run fail.
@@ -202,6 +207,7 @@ impl Options {
             outputs: self.output,
         };
         order.load.server_pid = self.server.pid;
+        order.load.trust = Trust::of(self.server.ca, self.server.insecure);
         order.load.protocols = self.protocols;
         order.load.headers = self.headers;
         order.load.sources = self.sources;

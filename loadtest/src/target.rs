@@ -1,8 +1,8 @@
-//! Where the load goes: a `ws://` address, taken apart and resolved.
+//! Where the load goes: a `ws://` or `wss://` address, taken apart and resolved.
 //!
 //! Done once, before the first connection. The host of the address is what the handshake's Host
-//! header says; the socket address is where the fleet connects. `wss://` is refused with words of
-//! its own, because a user who types it did nothing wrong: the generator cannot do TLS yet.
+//! header says; the socket address is where the fleet connects. What TLS needs to know of a `wss://`
+//! address, the bare name or address that a certificate is for, is [`Target::name`].
 
 use std::fmt;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
@@ -12,36 +12,49 @@ use std::time::Duration;
 use http::Uri;
 use serde::{Deserialize, Serialize};
 
-/// A server to load, as named on the command line: `ws://host[:port][/path][?query]`.
+/// A server to load, as named on the command line: `ws://host[:port][/path][?query]`, or `wss://`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Target {
+    is_secure: bool,
     host: String,
     port: u16,
     path: String,
 }
 
 impl Target {
-    /// The server at an address, with this path.
+    /// The plain server at an address, with this path.
     #[must_use]
     pub(crate) fn at(address: SocketAddr, path: &str) -> Self {
         let host = match address {
             SocketAddr::V4(address) => address.ip().to_string(),
             SocketAddr::V6(address) => format!("[{}]", address.ip()),
         };
-        Self { host, port: address.port(), path: path.to_owned() }
+        Self { is_secure: false, host, port: address.port(), path: path.to_owned() }
     }
 
-    /// What the handshake's Host header says: the host, and the port unless it is 80.
+    /// What the handshake's Host header says: the host, and the port unless it is the usual one.
     ///
     /// RFC 6455 section 4.1 (4).
     #[must_use]
     pub fn host(&self) -> String {
-        if self.port == PORT_DEFAULT {
+        if self.port == port_default(self.is_secure) {
             self.host.clone()
         } else {
             format!("{}:{}", self.host, self.port)
         }
+    }
+
+    /// Whether TLS is spoken there.
+    #[must_use]
+    pub const fn is_secure(&self) -> bool {
+        self.is_secure
+    }
+
+    /// The host's name or address, without the brackets of an IPv6 address: they belong to the URL.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.host.trim_start_matches('[').trim_end_matches(']')
     }
 
     /// The request target: path and query, `/` if the address had none.
@@ -60,11 +73,9 @@ impl Target {
     ///
     /// When the name does not resolve.
     pub fn resolve(&self) -> Result<SocketAddr, TargetError> {
-        // The brackets of an IPv6 address belong to the URL, not to the address.
-        let name = self.host.trim_start_matches('[').trim_end_matches(']');
         let unresolved = || TargetError::Unresolved(self.host.clone());
         let addresses: Vec<SocketAddr> =
-            (name, self.port).to_socket_addrs().map_err(|_| unresolved())?.collect();
+            (self.name(), self.port).to_socket_addrs().map_err(|_| unresolved())?.collect();
         let first = *addresses.first().ok_or_else(unresolved)?;
         if addresses.len() == 1 {
             return Ok(first);
@@ -81,10 +92,8 @@ impl FromStr for Target {
         let not_understood = || TargetError::NotUnderstood(text.to_owned());
         let uri: Uri = text.parse().map_err(|_| not_understood())?;
         let is_scheme = |name| uri.scheme_str().is_some_and(|it| it.eq_ignore_ascii_case(name));
-        if is_scheme("wss") {
-            return Err(TargetError::Tls);
-        }
-        if !is_scheme("ws") {
+        let is_secure = is_scheme("wss");
+        if !is_secure && !is_scheme("ws") {
             return Err(not_understood());
         }
         let authority = uri.authority().ok_or_else(not_understood)?;
@@ -93,13 +102,14 @@ impl FromStr for Target {
         }
         // A port that is there but is no number from 1 to 65535 must not turn into the default.
         let port = match authority.as_str().strip_prefix(authority.host()) {
-            Some("") => PORT_DEFAULT,
+            Some("") => port_default(is_secure),
             _ => authority.port_u16().filter(|port| *port != 0).ok_or_else(not_understood)?,
         };
         let path = uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
         // With a query but no path the path is empty, which a request line must not be.
         let slash = if path.starts_with('/') { "" } else { "/" };
-        Ok(Self { host: authority.host().to_owned(), port, path: format!("{slash}{path}") })
+        let path = format!("{slash}{path}");
+        Ok(Self { is_secure, host: authority.host().to_owned(), port, path })
     }
 }
 
@@ -119,7 +129,8 @@ impl From<Target> for String {
 
 impl fmt::Display for Target {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "ws://{}{}", self.host(), self.path)
+        let scheme = if self.is_secure { "wss" } else { "ws" };
+        write!(formatter, "{scheme}://{}{}", self.host(), self.path)
     }
 }
 
@@ -127,10 +138,8 @@ impl fmt::Display for Target {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TargetError {
-    /// Not of the form `ws://host[:port][/path]`.
+    /// Not of the form `ws://host[:port][/path]` or `wss://host[:port][/path]`.
     NotUnderstood(String),
-    /// `wss://`: TLS, which the generator does not speak.
-    Tls,
     /// The host's name has no address.
     Unresolved(String),
 }
@@ -139,11 +148,9 @@ impl fmt::Display for TargetError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotUnderstood(text) => {
-                write!(formatter, "`{text}` is not an address of the form ws://host[:port][/path]")
+                let form = "ws://host[:port][/path] or wss://host[:port][/path]";
+                write!(formatter, "`{text}` is not an address of the form {form}")
             }
-            Self::Tls => formatter.write_str(
-                "wss:// is not supported yet: point the load at the server's plain ws:// port",
-            ),
             Self::Unresolved(host) => {
                 write!(formatter, "the name `{host}` has no address: check its spelling and DNS")
             }
@@ -153,8 +160,10 @@ impl fmt::Display for TargetError {
 
 impl std::error::Error for TargetError {}
 
-/// The port of `ws://` without one, RFC 6455 section 3.
-const PORT_DEFAULT: u16 = 80;
+/// The port of `wss://` and of `ws://` without one, RFC 6455 section 3.
+const fn port_default(is_secure: bool) -> u16 {
+    if is_secure { 443 } else { 80 }
+}
 
 /// How long one of several addresses may take to accept before the next is tried.
 const PROBE: Duration = Duration::from_secs(1);
@@ -174,9 +183,15 @@ mod tests {
             ("ws://[::1]:8080/a/b?c=d", "[::1]:8080", "/a/b?c=d"),
             ("ws://host:1?x=1", "host:1", "/?x=1"),
             ("WS://host:1/", "host:1", "/"),
+            ("wss://example.org", "example.org", "/"),
+            ("wss://example.org:443/", "example.org", "/"),
+            ("wss://example.org:80/", "example.org:80", "/"),
+            ("ws://example.org:443/", "example.org:443", "/"),
         ] {
             let target: Target = text.parse().unwrap();
             assert_eq!((target.host().as_str(), target.path()), (host, path), "{text}");
+            assert_eq!(target.is_secure(), text.starts_with("wss"), "{text}");
+            assert_eq!(target.to_string().parse(), Ok(target), "{text}");
         }
     }
 
@@ -197,13 +212,6 @@ mod tests {
         ] {
             assert!(matches!(text.parse::<Target>(), Err(TargetError::NotUnderstood(_))), "{text}");
         }
-    }
-
-    #[test]
-    fn tls_is_refused_with_words_of_its_own() {
-        let error = "wss://host/".parse::<Target>().unwrap_err();
-        assert_eq!(error, TargetError::Tls);
-        assert!(error.to_string().contains("wss:// is not supported"));
     }
 
     #[test]

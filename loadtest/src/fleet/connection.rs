@@ -15,6 +15,7 @@ use crate::fault::Fault;
 use crate::load::Part;
 use crate::member::{Member, Phase};
 use crate::scenario::{Outbox, Received, Scenario};
+use crate::tls::Security;
 
 /// Why a connection is gone.
 pub(super) struct Loss {
@@ -27,9 +28,14 @@ impl<S: Scenario> Fleet<'_, S> {
     pub(super) fn start(&mut self, client: usize) {
         let deadline = clock::now() + OPEN_WAIT;
         let Orders { endpoints, sources, .. } = self.orders;
-        let address = endpoints[client % endpoints.len()].address;
+        let Endpoint { address, security, .. } = &endpoints[client % endpoints.len()];
         let source = sources.get(client % sources.len().max(1)).copied();
-        match Member::connect(address, source, self.poll.registry(), Token(client), deadline) {
+        let registry = self.poll.registry();
+        let tls = security.as_ref().map(Security::open).transpose();
+        let member = tls.and_then(|tls| {
+            Member::connect(*address, source, tls, registry, Token(client), deadline)
+        });
+        match member {
             Ok(member) => {
                 self.members[client] = Some(member);
                 self.pending += 1;

@@ -8,6 +8,7 @@ use tickwire_protocol::AnswerError;
 use crate::descriptors::DescriptorLimit;
 use crate::server::ServerError;
 use crate::target::TargetError;
+use crate::tls::{GatewayError, TlsError};
 
 /// Why a run could not begin or go on.
 #[derive(Debug)]
@@ -15,6 +16,8 @@ use crate::target::TargetError;
 pub enum LoadError {
     /// The address is of no use.
     Target(TargetError),
+    /// There can be no TLS with the server.
+    Tls(TlsError),
     /// What was asked for contradicts itself.
     Plan(String),
     /// A header or subprotocol cannot be sent.
@@ -41,6 +44,21 @@ impl From<TargetError> for LoadError {
     }
 }
 
+impl From<TlsError> for LoadError {
+    fn from(error: TlsError) -> Self {
+        Self::Tls(error)
+    }
+}
+
+impl From<GatewayError> for LoadError {
+    fn from(error: GatewayError) -> Self {
+        match error {
+            GatewayError::Tls(error) => Self::Tls(error),
+            GatewayError::System(error) => Self::System(error),
+        }
+    }
+}
+
 impl From<ServerError> for LoadError {
     fn from(error: ServerError) -> Self {
         Self::Server(error)
@@ -51,6 +69,7 @@ impl fmt::Display for LoadError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Target(error) => error.fmt(formatter),
+            Self::Tls(error) => error.fmt(formatter),
             Self::Plan(words) => formatter.write_str(words),
             Self::Request(error) => write!(formatter, "the handshake cannot be written: {error}"),
             Self::Descriptors(error) => error.fmt(formatter),
@@ -64,6 +83,7 @@ impl std::error::Error for LoadError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Target(error) => Some(error),
+            Self::Tls(error) => Some(error),
             Self::Plan(_) => None,
             Self::Request(error) => Some(error),
             Self::Descriptors(error) => Some(error),

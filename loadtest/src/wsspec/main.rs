@@ -31,7 +31,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use tickwire_load::Target;
+use tickwire_load::{Gateway, Target, Trust};
 
 use case::{Case, Level};
 use report::{Counts, Line};
@@ -47,7 +47,7 @@ use subject::{Facts, Subject};
 #[derive(Debug, Parser)]
 #[command(name = "wsspec", version, after_help = EXAMPLES)]
 struct Arguments {
-    /// The server: ws://host[:port][/path].
+    /// The server: ws://host[:port][/path], or wss://.
     #[arg(value_name = "URL", required_unless_present = "list")]
     target: Option<Target>,
     /// Only cases whose name matches, such as 'frames/*' or '*.code'; repeatable.
@@ -95,6 +95,12 @@ struct Arguments {
     /// An origin that the server admits, while it refuses others; sent with each handshake.
     #[arg(long)]
     origin: Option<String>,
+    /// For wss://: believe only the certificate authorities in this PEM file.
+    #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
+    ca: Option<PathBuf>,
+    /// For wss://: believe every certificate.
+    #[arg(long)]
+    insecure: bool,
     /// A path that the server does not serve.
     #[arg(long, value_name = "PATH")]
     missing_path: Option<String>,
@@ -153,8 +159,14 @@ fn chosen(arguments: &Arguments) -> Result<Vec<Case>, String> {
 }
 
 fn subject(arguments: &Arguments, target: &Target) -> Result<Subject, String> {
+    let mut address = target.resolve().map_err(|error| error.to_string())?;
+    if target.is_secure() {
+        let trust = Trust::of(arguments.ca.clone(), arguments.insecure);
+        let gateway = Gateway::open(address, target.name(), &trust);
+        address = gateway.map_err(|error| error.to_string())?.address();
+    }
     Ok(Subject {
-        address: target.resolve().map_err(|error| error.to_string())?,
+        address,
         host: target.host(),
         path: target.path().to_owned(),
         headers: arguments.headers.clone(),
