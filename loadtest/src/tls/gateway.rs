@@ -176,10 +176,10 @@ impl Relay {
     }
 }
 
-/// Ends a connection at once; dropping the socket then resets it.
+/// Has a connection reset when its last holder drops it, and whoever reads from it stop.
 fn reset(stream: &TcpStream) {
     let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
-    let _ = stream.shutdown(Shutdown::Both);
+    let _ = stream.shutdown(Shutdown::Read);
 }
 
 const BUFFER_BYTES: usize = 64 * 1024;
