@@ -116,6 +116,11 @@ impl<B: Backend> Secure<B> {
         }
     }
 
+    /// The back end below.
+    pub(crate) const fn sockets(&self) -> &B {
+        &self.sockets
+    }
+
     /// Puts a connection on the list of those with something pending.
     fn list(listed: &mut Vec<Key>, session: &mut Session, key: Key) {
         if !session.pending.is_empty() && !session.is_blocked && !session.is_listed {

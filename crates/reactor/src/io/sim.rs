@@ -54,6 +54,13 @@ type Transport = Secure<Sim>;
 #[cfg(not(feature = "tls"))]
 type Transport = Sim;
 
+/// The sockets below the transport.
+const fn sockets(transport: &Transport) -> &Sim {
+    #[cfg(feature = "tls")]
+    let transport = transport.sockets();
+    transport
+}
+
 /// A peer of the simulated server, by the order in which it connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Peer(usize);

@@ -6,7 +6,7 @@
 //! Invariant: it changes nothing, so a run that was looked at gives the same bytes as one that was
 //! not.
 
-use super::Sim;
+use super::{Transport, sockets};
 use crate::connection::Stage;
 use crate::handler::Handler;
 use crate::hub::Hub;
@@ -52,9 +52,9 @@ impl Held {
         Self { places, turned_away, letters, ..Self::default() }
     }
 
-    pub(super) fn add<H: Handler>(&mut self, shard: &Shard<H, Sim>) {
+    pub(super) fn add<H: Handler>(&mut self, shard: &Shard<H, Transport>) {
         let local = &shard.local;
-        self.sockets += shard.backend.sockets.len();
+        self.sockets += sockets(&shard.backend).sockets.len();
         for (slot, link) in (0..).zip(&local.links) {
             let unsent = link.unsent.as_ref().map_or(0, |unsent| unsent.len());
             self.unsent_bytes += unsent;
