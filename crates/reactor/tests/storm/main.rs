@@ -93,8 +93,9 @@ impl Drop for Told {
 /// Whether a storm need not reach what a counter counts: what is not for it, or may be zero at the
 /// end.
 fn may_be_zero(name: &str) -> bool {
-    // Pages of foreign origins and the lack of descriptors are cases of their own.
+    // TLS, pages of foreign origins and the lack of descriptors are cases of their own.
     name.ends_with("_now")
+        || name.starts_with("tls_")
         || ["refused_origin", "refused_descriptors", "accept_failures"].contains(&name)
 }
 
