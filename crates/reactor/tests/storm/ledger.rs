@@ -78,6 +78,9 @@ pub(crate) struct Ledger {
     /// Peers that may not have been accepted yet: any of them may become a letter when a shard hands
     /// it over.
     pub(crate) at_the_door: usize,
+    /// Connections that were ended for want of memory, and when the last of them was.
+    pub(crate) evicted: u64,
+    pub(crate) evicted_at: Duration,
     violation: Option<Violation>,
 }
 
@@ -175,6 +178,8 @@ impl Ledger {
             open: Vec::new(),
             letters: vec![0; shards],
             at_the_door: 0,
+            evicted: 0,
+            evicted_at: Duration::ZERO,
             violation: None,
         }
     }
@@ -361,9 +366,16 @@ impl Ledger {
         let shutdown = self.shutdown_at.is_some_and(|at| late(at, self.shutdown_patience));
         match session.ended {
             Some(Ended::Lost) => true,
+            // Who is being closed and holds most is dropped where memory is short.
+            Some(_) if self.evicted_since(session.over_at) => true,
             Some(_) => shutdown || (!attentive && late(session.over_at, patience)),
             None => session.stage == Stage::Asked || session.stage == Stage::Failed,
         }
+    }
+
+    /// Whether the engine has ended connections for want of memory since then.
+    pub(crate) fn evicted_since(&self, then: Duration) -> bool {
+        self.evicted > 0 && self.evicted_at >= then
     }
 
     /// Whether handlers' messages to a session that has ended by a Close may be missing: they were

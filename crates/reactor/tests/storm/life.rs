@@ -310,6 +310,10 @@ impl Life {
         self.handed_over = counters.handed_over;
         book.letters.iter_mut().for_each(|letters| *letters += handed_over);
         book.at_the_door = self.connected - small(counters.accepted);
+        if counters.evicted > book.evicted {
+            book.evicted = counters.evicted;
+            book.evicted_at = book.now;
+        }
     }
 
     /// The engine has called far servers: they take the call or do not, or let it ring.

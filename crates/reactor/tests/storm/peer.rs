@@ -312,7 +312,8 @@ impl Peer {
             }
             Phase::Asking if self.masks => {
                 let was_slow = !self.is_attentive() && now >= self.since + limits.close_timeout;
-                let excused = was_slow || book.shutdown_at.is_some();
+                let excused =
+                    was_slow || book.shutdown_at.is_some() || book.evicted_since(self.since);
                 book.check(excused, Invariant::Ending, || {
                     let (since, rest) = (self.since, self.stream.rest().escape_ascii());
                     format!("{number}, {temper:?} since {since:?}, has no answer: {rest}")
@@ -320,7 +321,9 @@ impl Peer {
             }
             Phase::Asking => {}
             Phase::Answered { body } => {
-                let whole = self.stream.rest().len() == body || !self.is_attentive();
+                let whole = self.stream.rest().len() == body
+                    || !self.is_attentive()
+                    || book.evicted_since(self.since);
                 book.check(whole, Invariant::Delivery, || {
                     format!("{number} is answered {} bytes of {body}", self.stream.rest().len())
                 });
