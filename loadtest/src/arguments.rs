@@ -354,6 +354,8 @@ mod tests {
         ("source", "sources"),
         ("server-pid", "server = { pid }"),
         ("server-cmd", "server = { command }"),
+        ("ca", "server = { ca }"),
+        ("insecure", "server = { insecure }"),
         ("slow", "mix = { slow }"),
         ("stalled", "mix = { stalled }"),
         ("restless", "mix = { restless }"),

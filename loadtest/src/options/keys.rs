@@ -129,7 +129,7 @@ const KEYS: &[Key] = &[
     key("deflate", PLAIN),
     key("sources", PLAIN),
     key("processes", PLAIN),
-    table("server", ALL, &["command", "pid"]),
+    table("server", ALL, &["command", "pid", "ca", "insecure"]),
     key("fail-if", ALL),
     table("output", ALL, &["json", "html", "hdr", "fail-if", "allow-saturated", "quiet"]),
     table("stage", PLAIN, &["name", "duration", "rate", "connections", "warm-up"]),

@@ -13,7 +13,7 @@ use crate::server::answering;
 fn what_cannot_be_done_is_explained_with_exit_code_2() {
     let cases: [(&str, &str); 18] = [
         ("echo", "<URL>"),
-        ("echo wss://127.0.0.1/", "wss:// is not supported"),
+        ("echo wss://127.0.0.1:1/ --ca /nowhere/ca.pem", "no certificates to trust"),
         ("echo http://127.0.0.1/", "ws://host[:port][/path]"),
         ("echo ws://nowhere.invalid/", "has no address"),
         ("echo ws://127.0.0.1/ --duration 10", "unit"),
