@@ -17,10 +17,10 @@ use crate::config::{BackendChoice, Balance, Config, Steering};
 use crate::deflate::Deflate;
 use crate::error::{Error, StartError};
 use crate::handler::{Connection, Handler, Request, Response};
-use crate::hub::Publisher;
 use crate::io::sim::Simulation;
 use crate::limits::Limits;
 use crate::origin::Origins;
+use crate::publisher::Publisher;
 use crate::route::{Both, File, Nobody, OnMessage, Router, Table, Target};
 use crate::server::{self, Server, ShardStart, Unstarted};
 #[cfg(feature = "tls")]

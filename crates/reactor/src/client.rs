@@ -14,8 +14,8 @@ use crate::config::Config;
 use crate::destination::Destination;
 use crate::error::{ShardFailed, StartError};
 use crate::handler::Handler;
-use crate::hub::Publisher;
 use crate::mailbox::Mail;
+use crate::publisher::Publisher;
 use crate::server::{self, Handle, Server, ShardStart};
 
 /// Shards that run and listen nowhere. Dropping it shuts them down and waits.

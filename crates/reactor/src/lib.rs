@@ -39,6 +39,7 @@ mod metrics;
 mod origin;
 mod outbound;
 mod pace;
+mod publisher;
 mod random;
 pub mod route;
 mod server;
@@ -47,6 +48,7 @@ mod shard;
 mod sys;
 mod table;
 mod timer;
+mod topic;
 #[cfg(feature = "tls")]
 mod transport;
 
@@ -62,10 +64,11 @@ pub use frame::Frame;
 pub use handler::{
     Accept, Answer, Connection, ConnectionId, Ended, Handler, Lagged, Request, Response,
 };
-pub use hub::{Batch, Publisher, Retained, Topic};
 pub use limits::Limits;
 pub use metrics::{Counters, Metrics};
 pub use origin::{NotAnOrigin, Origins};
+pub use publisher::{Batch, Publisher};
 pub use server::{Handle, Server, ShardStart};
+pub use topic::{Retained, Topic};
 #[cfg(feature = "tls")]
 pub use transport::{Certificate, Tls, Trust};

@@ -19,7 +19,7 @@ use crate::deflate::{Deflate, Deflaters};
 use crate::error::ConnectError;
 use crate::fanouts::Fanouts;
 use crate::frame::Frame;
-use crate::hub::{Hub, Retained, Topic};
+use crate::hub::Hub;
 use crate::io::Key;
 use crate::limits::Limits;
 use crate::memory::{Account, Held};
@@ -27,6 +27,7 @@ use crate::metrics::Counters;
 use crate::outbound::Gather;
 use crate::random::Random;
 use crate::timer::Wheel;
+use crate::topic::{Retained, Topic};
 
 /// The part of a shard that handlers work on.
 pub(crate) struct Local {

@@ -15,13 +15,14 @@ use crate::builder::Builder;
 use crate::config::{Balance, Config, Steering};
 use crate::error::{ShardFailed, StartError};
 use crate::handler::Handler;
-use crate::hub::{Hub, Publisher};
+use crate::hub::Hub;
 use crate::io::Backend;
 use crate::io::choice::{Chosen, Prepared};
 use crate::limits::Limits;
 use crate::listener;
 use crate::mailbox::{Mail, Mailbox};
 use crate::metrics::{Metrics, Shared};
+use crate::publisher::Publisher;
 use crate::shard::Shard;
 #[cfg(feature = "tls")]
 use crate::transport::{Secure, Security};

@@ -16,10 +16,10 @@ use crate::destination::Destination;
 use crate::error::Full;
 use crate::frame::Frame;
 use crate::handler::ConnectionId;
-use crate::hub::{Retained, Topic};
 use crate::io::Key;
 use crate::local::Local;
 use crate::shard::Wish;
+use crate::topic::{Retained, Topic};
 
 /// One connection, lent to a [`Handler`](crate::Handler) for one call.
 ///

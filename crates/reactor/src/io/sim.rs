@@ -30,10 +30,11 @@ use super::{Backend, Completion, Key, Newcomer, Outgoing, RandomSource, Sent};
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::handler::Handler;
-use crate::hub::{Hub, Publisher};
+use crate::hub::Hub;
 use crate::limits::Limits;
 use crate::mailbox::{Mail, Mailbox, Wake};
 use crate::metrics::{Counters, Metrics, Shared};
+use crate::publisher::Publisher;
 use crate::server::ShardStart;
 use crate::shard::Shard;
 #[cfg(feature = "tls")]

@@ -1,0 +1,157 @@
+//! What others than handlers hold of a server, to publish from any thread.
+//!
+//! The beginning of the way of a publication: a [`Publisher`] is a reference to the hub, which encodes
+//! the message and gives it to the shards. Who publishes faster than the shards take it waits here;
+//! a shard's own thread never does, and goes by [`Connection::publish`](crate::Connection::publish).
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tickwire_protocol::{CloseCode, Kind, encode};
+
+use crate::error::NotDelivered;
+use crate::handler::ConnectionId;
+use crate::hub::Hub;
+use crate::mailbox::{Mail, Mailbox};
+use crate::topic::Topic;
+
+/// Publishes to the topics of one server from any thread.
+///
+/// Waiting for room is the answer to a full mailbox: all that is published arrives, and a publisher
+/// that is faster than its server is slowed to the server's pace.
+#[derive(Clone)]
+pub struct Publisher {
+    hub: Arc<Hub>,
+}
+
+impl fmt::Debug for Publisher {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Publisher").field("outstanding", &self.outstanding()).finish()
+    }
+}
+
+impl Publisher {
+    pub(crate) fn new(hub: Arc<Hub>) -> Self {
+        Self { hub }
+    }
+
+    /// The topic of this name, made when it is asked for the first time.
+    #[must_use]
+    pub fn topic(&self, name: &str) -> Topic {
+        self.hub.topic(name)
+    }
+
+    /// Publishes one message and gives its sequence number in the topic, which counts from 1.
+    ///
+    /// # Panics
+    /// On a shard's own thread it could wait for itself: use
+    /// [`Connection::publish`](crate::Connection::publish) in a handler.
+    pub fn publish(&self, topic: &Topic, kind: Kind, payload: &[u8]) -> u64 {
+        self.publish_with(topic, kind, |_, message, _| message.extend_from_slice(payload))
+    }
+
+    /// Publishes the message that `write` makes of its sequence number.
+    ///
+    /// `write` gets the sequence number, the message to fill and the new retained value to fill,
+    /// both empty; a retained value that stays empty leaves the old one. It runs under the topic's
+    /// lock and must not use the topic.
+    ///
+    /// # Panics
+    /// As [`Publisher::publish`].
+    pub fn publish_with(
+        &self,
+        topic: &Topic,
+        kind: Kind,
+        write: impl FnOnce(u64, &mut Vec<u8>, &mut Vec<u8>),
+    ) -> u64 {
+        let seq = self.hub.publish_waiting(topic, kind, write);
+        self.hub.wake();
+        seq
+    }
+
+    /// Begins a batch: publications that shards are woken for once, when the batch ends, and not
+    /// after the first of them. For a publisher that has many at hand.
+    #[must_use]
+    pub fn batch(&self) -> Batch<'_> {
+        Batch { hub: &self.hub }
+    }
+
+    /// Sets what new subscribers of the topic get, without publishing. `write` gets the sequence
+    /// number of the last publication and the value to fill.
+    pub fn retain_with(&self, topic: &Topic, kind: Kind, write: impl FnOnce(u64, &mut Vec<u8>)) {
+        let state = &mut *topic.lock();
+        state.retained_payload.clear();
+        write(state.seq, &mut state.retained_payload);
+        state.retain(kind, &self.hub);
+    }
+
+    /// How many publications are on their way: published, and not yet given to the operating system
+    /// for the slowest subscriber. The largest over the shards.
+    #[must_use]
+    pub fn outstanding(&self) -> u64 {
+        self.hub.mailboxes.iter().map(Mailbox::outstanding).max().unwrap_or(0)
+    }
+
+    /// Waits until at most `at_most` publications are [outstanding](Self::outstanding): the way to
+    /// publish as fast as the slowest subscriber takes it.
+    ///
+    /// # Errors
+    /// [`NotDelivered`] when it is still more after `timeout`. Those who hold it up can be ended by
+    /// [`Publisher::close_lagging`].
+    pub fn wait_outstanding(&self, at_most: u64, timeout: Duration) -> Result<(), NotDelivered> {
+        self.hub.progress.wait_until(timeout, || self.outstanding() <= at_most);
+        match self.outstanding() {
+            outstanding if outstanding <= at_most => Ok(()),
+            outstanding => Err(NotDelivered { outstanding }),
+        }
+    }
+
+    /// Asks every shard to end the connections that are more than `behind` publications behind now,
+    /// each through [`Handler::lagged`](crate::Handler::lagged).
+    pub fn close_lagging(&self, behind: u64) {
+        self.hub.deliver_to_all(|| Mail::CloseLagging { behind });
+    }
+
+    /// Sends one message to one connection; nothing happens if that is gone.
+    pub fn send(&self, to: ConnectionId, kind: Kind, payload: &[u8]) {
+        let mut encoded = Vec::with_capacity(payload.len() + 10);
+        encode::message(kind, payload, &mut encoded);
+        let frame = self.hub.frame(&encoded);
+        if let Some(mailbox) = self.hub.mailboxes.get(to.shard()) {
+            self.hub.deliver(mailbox, Mail::Send { key: to.key(), frame });
+        }
+    }
+
+    /// Closes one connection with a code and a reason; nothing happens if that is gone.
+    pub fn close(&self, connection: ConnectionId, code: CloseCode, reason: &str) {
+        if let Some(mailbox) = self.hub.mailboxes.get(connection.shard()) {
+            let mail = Mail::Close { key: connection.key(), code, reason: reason.into() };
+            self.hub.deliver(mailbox, mail);
+        }
+    }
+}
+
+/// Publications that leave together; see [`Publisher::batch`].
+#[derive(Debug)]
+pub struct Batch<'a> {
+    hub: &'a Hub,
+}
+
+impl Batch<'_> {
+    /// As [`Publisher::publish_with`].
+    pub fn publish_with(
+        &self,
+        topic: &Topic,
+        kind: Kind,
+        write: impl FnOnce(u64, &mut Vec<u8>, &mut Vec<u8>),
+    ) -> u64 {
+        self.hub.publish_waiting(topic, kind, write)
+    }
+}
+
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        self.hub.wake();
+    }
+}

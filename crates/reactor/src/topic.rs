@@ -1,0 +1,126 @@
+//! A named stream of messages, as all shards and publishers of a server share it.
+//!
+//! Stands between publishers and the mailboxes of the shards. A topic knows which shards have a
+//! subscriber, its last sequence number and its retained value, all under one lock: so every shard
+//! gets the publications of a topic in the same order, and a new subscriber gets the retained value
+//! and then exactly what follows it.
+//!
+//! It neither finds topics by name nor publishes: that is the hub's, which fills in the state here.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tickwire_fanout::TopicKey;
+use tickwire_protocol::{Kind, encode};
+
+use crate::frame::Frame;
+use crate::hub::Hub;
+
+/// A named stream of messages. Cheap to clone; keep it rather than look it up by name each time.
+#[derive(Clone)]
+pub struct Topic(Arc<Inner>);
+
+struct Inner {
+    key: TopicKey,
+    name: Box<str>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+pub(crate) struct State {
+    /// The sequence number of the last publication; 0 before the first.
+    pub(crate) seq: u64,
+    pub(crate) retained: Option<Frame>,
+    /// Shards with a subscriber.
+    pub(crate) interested: Vec<usize>,
+    /// Kept from one publication to the next so that encoding does not allocate.
+    pub(crate) payload: Vec<u8>,
+    pub(crate) retained_payload: Vec<u8>,
+    pub(crate) encoded: Vec<u8>,
+}
+
+/// What a topic holds for a new subscriber.
+#[derive(Clone, Debug)]
+pub struct Retained {
+    /// The sequence number of the last publication that the subscriber will *not* be sent: the next
+    /// one has `seq + 1`.
+    pub seq: u64,
+    /// The value as of `seq`, encoded, if the publisher retains one.
+    pub frame: Option<Frame>,
+}
+
+impl Topic {
+    pub(crate) fn new(key: TopicKey, name: &str) -> Self {
+        Self(Arc::new(Inner { key, name: name.into(), state: Mutex::default() }))
+    }
+
+    /// The name by which it was asked for.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// The sequence number of the last publication; 0 before the first.
+    #[must_use]
+    pub fn seq(&self) -> u64 {
+        self.lock().seq
+    }
+
+    /// Whether any connection of any shard is subscribed.
+    #[must_use]
+    pub fn has_subscribers(&self) -> bool {
+        !self.lock().interested.is_empty()
+    }
+
+    pub(crate) fn key(&self) -> TopicKey {
+        self.0.key
+    }
+
+    /// The retained value and, from now on, everything after it for `shard`.
+    pub(crate) fn join(&self, shard: usize) -> Retained {
+        let mut state = self.lock();
+        if !state.interested.contains(&shard) {
+            state.interested.push(shard);
+        }
+        Retained { seq: state.seq, frame: state.retained.clone() }
+    }
+
+    /// `shard` has no subscriber any more.
+    pub(crate) fn leave(&self, shard: usize) {
+        self.lock().interested.retain(|it| *it != shard);
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        // A publisher's closure that panicked left the last publication unpublished, no more.
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Topic {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("Topic").field(&self.0.name).finish()
+    }
+}
+
+impl PartialEq for Topic {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Topic {}
+
+impl State {
+    pub(crate) fn retain(&mut self, kind: Kind, hub: &Hub) {
+        if !self.retained_payload.is_empty() {
+            self.encoded.clear();
+            encode::message(kind, &self.retained_payload, &mut self.encoded);
+            let may_deflate = hub.may_deflate(&self.encoded);
+            let retained = self.retained.as_mut();
+            // The one before is usually nobody's any more.
+            if !retained.is_some_and(|frame| frame.rewrite(&self.encoded, may_deflate)) {
+                self.retained = Some(Frame::new(&self.encoded, may_deflate));
+            }
+        }
+    }
+}
