@@ -188,7 +188,7 @@ impl Comparison {
             Err(LoadError::Server(error)) => return Ok(contender.fail(error.to_string())),
             Err(error) => return Err(error),
         };
-        Ok(contender.judge(Report::new(&load, &outcome)))
+        Ok(contender.judge(&Report::new(&load, &outcome)))
     }
 
     /// Whether all commands can be written and all runs made.

@@ -6,7 +6,7 @@
 
 use std::io::{self, PipeReader, Read};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -50,15 +50,34 @@ impl Contender {
         self.server.pid()
     }
 
-    /// Stops the server, and tells whether the report is of a server that did what it should.
-    pub(super) fn judge(&mut self, report: Report) -> Run {
-        // One that has ended is told by that, whatever the report says.
-        if let Ok(Some(status)) = self.server.ended() {
+    /// Tells whether the report is of a server that did what it should.
+    ///
+    /// One that has ended is told by that, whatever the report says. A process that ends closes its
+    /// sockets before it can be waited for: where connections were lost it is given the time.
+    pub(super) fn judge(&mut self, report: &Report) -> Run {
+        let unreachable = report.result.connections_lost + report.result.connections_failed > 0;
+        let end_wait = if unreachable { END_WAIT } else { 0 };
+        if let Some(status) = self.ended_within(end_wait) {
+            self.output.wait_for_end();
             return self.fail(format!("the server ended during the run ({status})"));
         }
-        match Figures::of(&report) {
+        match Figures::of(report) {
             Ok(figures) => Run::of(figures),
             Err(words) => self.fail(words),
+        }
+    }
+
+    /// How the server ended, if it does so within `wait` nanoseconds.
+    fn ended_within(&mut self, wait: Nanoseconds) -> Option<ExitStatus> {
+        let deadline = clock::now() + wait;
+        loop {
+            if let Ok(Some(status)) = self.server.ended() {
+                return Some(status);
+            }
+            if clock::now() >= deadline {
+                return None;
+            }
+            thread::park_timeout(PAUSE);
         }
     }
 
@@ -100,11 +119,16 @@ impl Output {
     /// All that was written, to the end, unless something else holds the pipe open.
     fn end(self, server: ServerProcess) -> String {
         drop(server);
+        self.wait_for_end();
+        self.text()
+    }
+
+    /// Waits until all is here that a server wrote which has ended.
+    fn wait_for_end(&self) {
         let deadline = clock::now() + LAST_WORDS_WAIT;
         while !self.reader.is_finished() && clock::now() < deadline {
             thread::park_timeout(PAUSE);
         }
-        self.text()
     }
 }
 
@@ -181,8 +205,13 @@ pub(super) const PLACEHOLDER: &str = "{address}";
 /// How long a server may take to print its address, in nanoseconds; as long as to accept.
 const ADDRESS_WAIT: Nanoseconds = 10_000_000_000;
 
-/// How long the output of a server that has ended may take, in nanoseconds.
-const LAST_WORDS_WAIT: Nanoseconds = 1_000_000_000;
+/// How long a server that lost connections may take until it is found ended, in nanoseconds. It takes
+/// a millisecond, unless the machine is busy; one that goes on is waited for in vain.
+const END_WAIT: Nanoseconds = 3_000_000_000;
+
+/// How long the output of a server that has ended may take, in nanoseconds: as for its end, and in
+/// vain where a process that it started goes on and holds the pipe.
+const LAST_WORDS_WAIT: Nanoseconds = 3_000_000_000;
 
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(5);

@@ -1,10 +1,11 @@
 //! The servers of these tests: this program, asked by its environment to be one.
 
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process;
 use std::thread;
+use std::time::Duration;
 
 use rustix::process::{Pid, test_kill_process};
 use tempfile::TempDir;
@@ -19,7 +20,8 @@ pub(crate) enum Behaviour {
     Absent,
     /// Never says where it listens.
     Speechless,
-    /// Ends with its first message.
+    /// Closes its connections with their first message, and ends after that: as the kernel does it
+    /// with a process that ends, though not that slowly.
     Mortal,
     /// Echoes something else.
     Wrong,
@@ -112,6 +114,8 @@ fn answer(stream: TcpStream, behaviour: Behaviour) {
         }
         let answer = match behaviour {
             Behaviour::Mortal => {
+                socket.get_ref().shutdown(Shutdown::Both).unwrap();
+                thread::park_timeout(Duration::from_millis(300));
                 eprintln!("cannot go on");
                 process::exit(1);
             }
