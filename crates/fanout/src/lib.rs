@@ -26,7 +26,7 @@
 //! fanout.seal();
 //! let mut from = 0;
 //! while from < fanout.due().len() {
-//!     let batch = from..fanout.compose(from, 256);
+//!     let batch = from..fanout.compose(from, 256, &mut |_, _| ());
 //!     for index in batch.clone() {
 //!         let due = fanout.due()[index];
 //!         let bytes = fanout.run(due.run);
@@ -47,25 +47,35 @@
 #![forbid(unsafe_code)]
 
 mod active;
+mod bundle;
 mod lag;
 mod limits;
 mod log;
+mod owed;
+mod rendering;
 mod run;
+mod schedule;
 mod subscription;
 mod topic;
 mod turn;
+mod value;
+mod values;
 
 use std::fmt;
 
+pub use crate::bundle::ValueCounts;
 pub use crate::limits::FanoutLimits;
 pub use crate::run::Run;
 pub use crate::topic::TopicKey;
+pub use crate::value::{Pace, Render, Value};
+pub use crate::values::Follow;
 
 use crate::lag::{Laggards, NOTHING};
-use crate::log::{Entry, Log, NOBODY};
+use crate::log::{Log, NOBODY};
 use crate::subscription::{Subscription, Subscriptions};
 use crate::topic::Topics;
 use crate::turn::{Shard, Turn};
+use crate::values::Values;
 
 /// A connection, by its number in the shard: dense from zero, reused after [`Fanout::remove`].
 pub type Slot = u32;
@@ -86,6 +96,7 @@ pub struct Fanout {
     log: Log,
     laggards: Laggards,
     turn: Turn,
+    values: Values,
     overruns: Vec<Overrun>,
 }
 
@@ -164,6 +175,7 @@ impl Fanout {
             log: Log::default(),
             laggards: Laggards::default(),
             turn: Turn::default(),
+            values: Values::default(),
             overruns: Vec::new(),
         }
     }
@@ -174,17 +186,14 @@ impl Fanout {
     ///
     /// A topic that is held already keeps its one stream, and its `after_seq`.
     pub fn subscribe(&mut self, slot: Slot, topic: TopicKey, after_seq: u64) -> Subscribed {
-        if slot as usize >= self.connections.len() {
-            self.connections.resize(slot as usize + 1, Subscriptions::None);
-        }
         let topic = self.topics.obtain(topic);
-        let state = &mut self.topics[topic];
-        let after_seq = after_seq.max(state.last_seq);
-        if !self.connections[slot as usize].insert(Subscription { topic, after_seq }) {
+        let after_seq = after_seq.max(self.topics[topic].last_seq);
+        if !self.held_mut(slot).insert(Subscription { topic, after_seq }) {
             return Subscribed::Already;
         }
+        let state = &mut self.topics[topic];
         state.joined_seq = state.joined_seq.max(after_seq);
-        let first = state.subscribers.is_empty();
+        let first = state.is_vacant();
         self.topics.join(topic, slot);
         if first { Subscribed::First } else { Subscribed::Joined }
     }
@@ -224,7 +233,8 @@ impl Fanout {
         self.laggards.remove(slot);
         self.overruns.retain(|overrun| overrun.slot != slot);
         if let Some(index) = self.turn.due_index(slot) {
-            self.turn.due[index].run = Run::GONE;
+            let run = std::mem::replace(&mut self.turn.due[index].run, Run::GONE);
+            self.turn.bundles.drop(run);
         }
     }
 
@@ -249,10 +259,17 @@ impl Fanout {
         let Some(topic) = self.topics.number(topic) else { return false };
         let state = &mut self.topics[topic];
         state.last_seq = seq;
-        if state.subscribers.is_empty() {
-            return false;
-        }
         let exclude = exclude.unwrap_or(NOBODY);
+        let mut is_wanted = false;
+        if let Some(newest) = &mut state.newest
+            && !newest.followers.is_empty()
+        {
+            is_wanted = true;
+            self.values.publish(topic, newest, seq, exclude);
+        }
+        if state.subscribers.is_empty() {
+            return is_wanted;
+        }
         self.log.push(topic, seq, frame, exclude);
         self.turn.push(&mut self.topics, topic, seq, exclude);
         true
@@ -262,6 +279,11 @@ impl Fanout {
     pub fn seal(&mut self) {
         let shard = Shard { topics: &self.topics, connections: &self.connections, log: &self.log };
         self.turn.seal(shard, &mut self.laggards);
+        if self.values.is_awake() {
+            let Turn { due, bundles, marks, .. } = &mut self.turn;
+            let into = (due, bundles, marks);
+            self.values.seal(&mut self.topics, &self.connections, &self.laggards, into);
+        }
     }
 
     /// The caught-up connections that are owed something in this turn, each once, in slot order;
@@ -283,8 +305,13 @@ impl Fanout {
     /// mixture of its own gets a copy here, and with the next call that copy is gone. So a batch is
     /// settled before the next is composed, and a turn needs memory for one batch only: at most
     /// 1 MiB and one run.
-    pub fn compose(&mut self, from: usize, most: usize) -> usize {
-        self.turn.compose(from, most, &self.log)
+    pub fn compose(&mut self, from: usize, most: usize, render: &mut Render<'_>) -> usize {
+        let end = self.turn.compose(from, most, &self.log);
+        if self.turn.bundles.is_empty() {
+            return end;
+        }
+        let (now, of) = (self.values.now, (&mut self.topics, &self.log));
+        self.turn.compose_bundles(from, end, now, of, render)
     }
 
     /// The bytes of a run: whole frames, in order. Empty if the connection is gone since.
@@ -294,7 +321,7 @@ impl Fanout {
     /// If the run was not composed, or another batch was since.
     #[inline]
     pub fn run(&self, run: Run) -> &[u8] {
-        self.turn.runs.bytes(run, &self.log)
+        self.turn.bytes(run, &self.log)
     }
 
     /// Takes note that a socket took the first `sent` bytes of what was due.
@@ -320,56 +347,6 @@ impl Fanout {
         self.lag(due, 0);
     }
 
-    /// Appends to `out` what a connection that lags is owed next: whole frames, at most
-    /// [`owed_chunk_bytes`](FanoutLimits::owed_chunk_bytes) or one frame. What was published since
-    /// the last [`seal`](Self::seal) is not among it yet.
-    ///
-    /// Nothing moves until [`settle_owed`](Self::settle_owed).
-    pub fn owed(&self, slot: Slot, out: &mut Vec<u8>) -> Owed {
-        let start = out.len();
-        for (_, entry) in self.owed_entries(slot) {
-            let frame = self.log.frame(entry);
-            let given = out.len() - start;
-            if given > 0 && given + frame.len() > self.limits.owed_chunk_bytes {
-                return Owed { bytes: given, more: true };
-            }
-            out.extend_from_slice(frame);
-        }
-        Owed { bytes: out.len() - start, more: false }
-    }
-
-    /// Takes note that a socket took the first `sent` bytes of what [`owed`](Self::owed) gave, and
-    /// all that was before it.
-    ///
-    /// With nothing left of what is sealed the connection is caught up again. If [`owed`](Self::owed)
-    /// gave nothing, `settle_owed(slot, 0)` is what makes it so.
-    pub fn settle_owed(&mut self, slot: Slot, sent: usize) -> Settled<'_> {
-        if !self.is_lagging(slot) {
-            return Settled::CaughtUp;
-        }
-        let mut left = sent;
-        let mut cursor = NOTHING;
-        let mut cut = None;
-        for (position, entry) in self.owed_entries(slot) {
-            let length = self.log.frame(entry).len();
-            if left == 0 {
-                cursor = position;
-                break;
-            }
-            if left < length {
-                cut = Some(entry.end - (length - left) as u64..entry.end);
-            }
-            left = left.saturating_sub(length);
-        }
-        debug_assert_eq!(left, 0, "more was sent than was owed");
-        if cursor == NOTHING && cut.is_none() {
-            self.laggards.remove(slot);
-            return Settled::CaughtUp;
-        }
-        self.laggards.set_cursor(slot, cursor);
-        Settled::Lagging { rest: cut.map_or(&[], |cut| self.log.bytes(cut.start, cut.end)) }
-    }
-
     /// Ends the turn: forgets what nobody is owed any more, and the oldest of what is beyond the
     /// bounds of the log. Those that were owed it are overrun.
     ///
@@ -379,8 +356,11 @@ impl Fanout {
     ///
     /// If something was published and the turn is not sealed.
     pub fn end_turn(&mut self) {
-        let quiet = self.turn.active.topics().is_empty();
+        let quiet = self.turn.active.topics().is_empty() && self.values.changed.is_empty();
         assert!(self.turn.sealed || quiet, "seal comes before end_turn");
+        if self.values.has_turn() {
+            self.values.end_turn(&mut self.topics, &mut self.turn.bundles);
+        }
         self.turn.clear(&mut self.topics);
         let FanoutLimits { log_entries_max, log_bytes_max, .. } = self.limits;
         let bounded = self.log.bounded_base(log_entries_max, log_bytes_max);
@@ -479,7 +459,8 @@ impl Fanout {
 
     /// How many connections of this shard hold a topic.
     pub fn subscribers(&self, topic: TopicKey) -> usize {
-        self.topics.number(topic).map_or(0, |topic| self.topics[topic].subscribers.len())
+        let topic = self.topics.number(topic).map(|topic| &self.topics[topic]);
+        topic.map_or(0, |topic| topic.subscribers.len() + topic.followers())
     }
 
     /// Makes a connection lag from the first frame on of which the socket has nothing. Returns how
@@ -490,18 +471,21 @@ impl Fanout {
             return None;
         }
         let (log, turn) = (&self.log, &mut self.turn);
-        let entries = turn.runs.list(due.run, &turn.active).iter();
+        let base = turn.bundles.base(due.run);
+        let entries = if base == Run::GONE { &[] } else { turn.runs.list(base, &turn.active) };
+        let entries = entries.iter();
         let mut entries = entries.map(|&entry| (u64::from(entry), &log.turn()[entry as usize]));
         let mut begun = 0;
         while begun < sent {
-            let (_, entry) = entries.next().expect("a cut run has a frame that was cut");
+            // Behind them are the values.
+            let Some((_, entry)) = entries.next() else { break };
             begun += log.frame(entry).len();
         }
         let held = &self.connections[due.slot as usize];
         let next = entries.find(|(_, entry)| held.owes(due.slot, entry));
         let cursor = next.map_or(NOTHING, |(entry, _)| log.turn_start() + entry);
         self.laggards.insert(due.slot, cursor);
-        Some(begun)
+        Some(turn.bundles.take_back(due.run, due.slot, sent, begun, &mut self.topics))
     }
 
     #[cold]
@@ -513,13 +497,11 @@ impl Fanout {
         }
     }
 
-    /// What a connection that lags is owed of the sealed part of the log, with positions.
-    fn owed_entries(&self, slot: Slot) -> impl Iterator<Item = (u64, &Entry)> {
-        let sealed = if self.turn.sealed { self.log.head() } else { self.log.turn_start() };
-        let from = self.laggards.cursor(slot).unwrap_or(NOTHING).min(sealed);
-        let entries = (from..).zip(self.log.between(from, sealed));
-        let held = self.connections.get(slot as usize);
-        entries.filter(move |(_, entry)| held.is_some_and(|held| held.owes(slot, entry)))
+    fn held_mut(&mut self, slot: Slot) -> &mut Subscriptions {
+        if slot as usize >= self.connections.len() {
+            self.connections.resize(slot as usize + 1, Subscriptions::None);
+        }
+        &mut self.connections[slot as usize]
     }
 
     fn held(&self, slot: Slot) -> &[Subscription] {

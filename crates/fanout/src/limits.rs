@@ -31,9 +31,15 @@ impl Default for FanoutLimits {
 
 /// Bytes of runs that [`Fanout::compose`](crate::Fanout::compose) lays out at a time, except that
 /// one run is always laid out: half of a 2 MiB second-level cache, so that the kernel finds the
-/// bytes there when it copies them. When it is reached the batch is shorter.
+/// bytes there when it copies them. When it is reached the batch is shorter. The same again for
+/// values, in a turn that has some.
 pub(crate) const COMPOSED_BYTES_MAX: usize = 1 << 20;
 
 /// Different sets of topics whose runs are remembered for sharing while a batch is composed. When
 /// two sets fall on the same place the older is forgotten, and composed again if it comes back.
 pub(crate) const SHARED_SETS_MAX: usize = 256;
+
+/// Renderings of a topic that are looked at before a value is rendered once more. Those who keep up
+/// share the last one; further back are those of who was behind, and of other views. A few
+/// comparisons cost less than a rendering, a list of thousands does not.
+pub(crate) const RENDERINGS_TRIED: usize = 8;

@@ -13,6 +13,7 @@ use std::ops::Range;
 
 use crate::Due;
 use crate::active::ActiveTopics;
+use crate::bundle::Bundles;
 use crate::limits::{COMPOSED_BYTES_MAX, SHARED_SETS_MAX};
 use crate::log::Log;
 use crate::topic::{NONE, number};
@@ -27,6 +28,21 @@ impl Run {
 
     /// Nothing: the connection is gone, or was owed nothing when it was looked at closely.
     pub(crate) const GONE: Self = Self(u32::MAX);
+
+    /// A bundle, which lies with the values and not here.
+    pub(crate) fn of_bundle(bundle: u32) -> Self {
+        Self(bundle | Self::BUNDLE)
+    }
+
+    /// The number of the bundle that it is.
+    #[inline]
+    pub(crate) fn bundle(self) -> Option<usize> {
+        let is_bundle = self.0 & Self::BUNDLE != 0 && self != Self::GONE;
+        is_bundle.then_some((self.0 & !Self::BUNDLE) as usize)
+    }
+
+    /// Above every number of a run that is kept here.
+    const BUNDLE: u32 = 1 << 31;
 
     /// All entries of one active topic.
     pub(crate) fn of_topic(active: u32) -> Self {
@@ -148,8 +164,7 @@ impl Runs {
         due: &[Due],
         from: usize,
         most: usize,
-        active: &ActiveTopics,
-        log: &Log,
+        (active, log, bundles): (&ActiveTopics, &Log, &Bundles),
     ) -> usize {
         let end = due.len().min(from.saturating_add(most));
         if self.mixtures.is_empty() {
@@ -157,7 +172,7 @@ impl Runs {
         }
         self.forget_batch();
         for (index, each) in due.iter().enumerate().take(end).skip(from) {
-            let Some(mixture) = self.mixture(each.run) else { continue };
+            let Some(mixture) = self.mixture(bundles.base(each.run)) else { continue };
             if self.batch_bytes.len() >= COMPOSED_BYTES_MAX {
                 return index;
             }
@@ -196,14 +211,14 @@ impl Runs {
         self.topic_bytes.clear();
     }
 
+    /// The bytes of a run; none if it is not one of these.
     #[inline]
-    pub(crate) fn bytes<'a>(&'a self, run: Run, log: &'a Log) -> &'a [u8] {
-        match self.bytes.get(run.0 as usize) {
-            Some(Bytes::Turn(range)) => &log.turn_bytes()[range.clone()],
-            Some(Bytes::Topic(range)) => &self.topic_bytes[range.clone()],
-            Some(Bytes::Batch(range)) => &self.batch_bytes[range.clone()],
-            None => &[],
-            Some(Bytes::Absent) => {
+    pub(crate) fn bytes<'a>(&'a self, run: Run, log: &'a Log) -> Option<&'a [u8]> {
+        match self.bytes.get(run.0 as usize)? {
+            Bytes::Turn(range) => Some(&log.turn_bytes()[range.clone()]),
+            Bytes::Topic(range) => Some(&self.topic_bytes[range.clone()]),
+            Bytes::Batch(range) => Some(&self.batch_bytes[range.clone()]),
+            Bytes::Absent => {
                 panic!("a run is read or settled within the batch that composed it")
             }
         }

@@ -16,8 +16,18 @@ use crate::log::Entry;
 pub(crate) struct Subscription {
     /// The shard's own number of the topic.
     pub(crate) topic: u32,
-    /// Entries up to this sequence number are not owed.
+    /// Entries up to this sequence number are not owed: all of them, if it [`FOLLOWS`](Self::FOLLOWS).
     pub(crate) after_seq: u64,
+}
+
+impl Subscription {
+    /// Instead of a sequence number: the topic is held by value. So whoever asks for publications
+    /// needs no second question.
+    pub(crate) const FOLLOWS: u64 = u64::MAX;
+
+    pub(crate) fn follows(&self) -> bool {
+        self.after_seq == Self::FOLLOWS
+    }
 }
 
 /// All that one connection holds.

@@ -13,6 +13,7 @@ use std::collections::VecDeque;
 use slab::Slab;
 
 use crate::Slot;
+use crate::value::Newest;
 
 /// A topic, by its number in the process: dense from zero, given once and never to another topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -24,8 +25,10 @@ pub(crate) struct Topic {
     pub(crate) key: TopicKey,
     /// Its place among the topics of the running turn, or [`NONE`].
     pub(crate) active: u32,
-    /// Who holds it, in slot order.
+    /// Who holds it by publication, in slot order.
     pub(crate) subscribers: Vec<Slot>,
+    /// Who holds it by value; present once somebody did.
+    pub(crate) newest: Option<Box<Newest>>,
     /// The newest sequence number published here.
     pub(crate) last_seq: u64,
     /// The largest `after_seq` that a subscription began with: while publications up to it are on
@@ -58,6 +61,7 @@ impl Topics {
                 key,
                 active: NONE,
                 subscribers: Vec::new(),
+                newest: None,
                 last_seq: 0,
                 joined_seq: 0,
                 retired_at: 0,
@@ -86,8 +90,10 @@ impl Topics {
             if state.subscribers.len() * 4 < state.subscribers.capacity() {
                 state.subscribers.shrink_to(state.subscribers.len() * 2);
             }
+        } else if let Some(newest) = &mut state.newest {
+            newest.leave(slot);
         }
-        let last = state.subscribers.is_empty();
+        let last = state.is_vacant();
         if last {
             state.retired_at = head;
             if !state.queued {
@@ -102,7 +108,7 @@ impl Topics {
     pub(crate) fn forget_retired(&mut self, base: u64) {
         while let Some(&topic) = self.retired.front() {
             let state = &mut self[topic];
-            let vacant = state.subscribers.is_empty();
+            let vacant = state.is_vacant();
             if vacant && state.retired_at > base {
                 return;
             }
@@ -115,10 +121,32 @@ impl Topics {
         }
     }
 
+    /// The newest value of a topic that somebody holds, or held lately, by value.
+    pub(crate) fn newest_mut(&mut self, topic: u32) -> Option<(TopicKey, &mut Newest)> {
+        let topic = self.topics.get_mut(topic as usize)?;
+        Some((topic.key, topic.newest.as_deref_mut()?))
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Topic> {
+        self.topics.iter().map(|(_, topic)| topic)
+    }
+
     /// The shard's number of a topic that has one: it has, or had until lately, a subscriber.
     #[inline]
     pub(crate) fn number(&self, key: TopicKey) -> Option<u32> {
         self.numbers.get(key.0 as usize).copied().filter(|&number| number != NONE)
+    }
+}
+
+impl Topic {
+    /// Whether nobody holds it.
+    pub(crate) fn is_vacant(&self) -> bool {
+        self.subscribers.is_empty() && self.followers() == 0
+    }
+
+    /// How many hold it by value.
+    pub(crate) fn followers(&self) -> usize {
+        self.newest.as_ref().map_or(0, |newest| newest.followers.len())
     }
 }
 

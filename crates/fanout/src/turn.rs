@@ -10,23 +10,26 @@
 //! It does not copy bytes, which is the business of the runs, and moves no cursor back.
 
 use crate::active::{Active, ActiveTopics};
+use crate::bundle::{Bundles, Found};
 use crate::lag::{Laggards, NOTHING};
 use crate::log::{Log, NOBODY};
 use crate::run::{Run, Runs};
 use crate::subscription::Subscriptions;
 use crate::topic::{Topics, number};
+use crate::value::Render;
 use crate::{Due, Slot};
 
 #[derive(Debug, Default)]
 pub(crate) struct Turn {
     pub(crate) active: ActiveTopics,
     pub(crate) runs: Runs,
+    pub(crate) bundles: Bundles,
     pub(crate) due: Vec<Due>,
     pub(crate) sealed: bool,
     /// Connections that an entry of the turn excludes, as they came.
     excluded: Vec<Slot>,
     picky: Picky,
-    marks: Marks,
+    pub(crate) marks: Marks,
 }
 
 /// What sealing reads of the rest of the shard.
@@ -77,7 +80,46 @@ impl Turn {
 
     /// See [`Fanout::compose`](crate::Fanout::compose).
     pub(crate) fn compose(&mut self, from: usize, most: usize, log: &Log) -> usize {
-        self.runs.compose(&self.due, from, most, &self.active, log)
+        self.runs.compose(&self.due, from, most, (&self.active, log, &self.bundles))
+    }
+
+    /// The same for what is due values, of which there are some; `end` is where the batch ends.
+    pub(crate) fn compose_bundles(
+        &mut self,
+        from: usize,
+        end: usize,
+        now: u32,
+        (topics, log): (&mut Topics, &Log),
+        render: &mut Render<'_>,
+    ) -> usize {
+        self.bundles.begin_batch(topics);
+        for index in from..end {
+            if self.bundles.is_full() {
+                return index;
+            }
+            let run = self.due[index].run;
+            self.bundles.give(run, now, topics, render);
+            let base = self.runs.bytes(self.bundles.base(run), log);
+            self.bundles.lay_out(run, base.unwrap_or(&[]));
+        }
+        end
+    }
+
+    /// See [`Fanout::run`](crate::Fanout::run).
+    #[inline]
+    pub(crate) fn bytes<'a>(&'a self, run: Run, log: &'a Log) -> &'a [u8] {
+        match self.runs.bytes(run, log) {
+            Some(bytes) => bytes,
+            None => self.bundle_bytes(run, log),
+        }
+    }
+
+    fn bundle_bytes<'a>(&'a self, run: Run, log: &'a Log) -> &'a [u8] {
+        match self.bundles.find(run) {
+            Some(Found::Bytes(bytes)) => bytes,
+            Some(Found::Base(base)) => self.runs.bytes(base, log).unwrap_or(&[]),
+            None => &[],
+        }
     }
 
     /// Whether a connection that was due was removed since.
@@ -239,7 +281,7 @@ impl Picky {
 
 /// Counts topics per connection, then says where the next one of each is written.
 #[derive(Debug, Default)]
-struct Marks {
+pub(crate) struct Marks {
     /// By slot: how many topics; after [`Self::drain`] one more than the next place among the
     /// members, so that zero stays "not marked", which is what a laggard is.
     tally: Vec<u32>,
@@ -249,7 +291,7 @@ struct Marks {
 }
 
 impl Marks {
-    fn fit(&mut self, slots: usize) {
+    pub(crate) fn fit(&mut self, slots: usize) {
         if self.tally.len() < slots {
             self.tally.resize(slots, 0);
             self.groups.resize(slots.div_ceil(GROUP), false);
@@ -257,14 +299,14 @@ impl Marks {
     }
 
     #[inline]
-    fn count(&mut self, slot: Slot) {
+    pub(crate) fn count(&mut self, slot: Slot) {
         self.tally[slot as usize] += 1;
         self.groups[slot as usize / GROUP] = true;
     }
 
     /// Calls `place` with each counted slot, in order, and its count; what it returns is where the
     /// members of the slot begin, or none if they are not to be filled in.
-    fn drain(&mut self, mut place: impl FnMut(Slot, u32) -> Option<u32>) {
+    pub(crate) fn drain(&mut self, mut place: impl FnMut(Slot, u32) -> Option<u32>) {
         let groups = self.tally.chunks_mut(GROUP).zip(&mut self.groups).enumerate();
         for (index, (tallies, counted)) in groups {
             if !std::mem::take(counted) {
@@ -279,7 +321,7 @@ impl Marks {
     }
 
     #[inline]
-    fn fill(&mut self, slot: Slot, member: u32, members: &mut [u32]) {
+    pub(crate) fn fill(&mut self, slot: Slot, member: u32, members: &mut [u32]) {
         let place = &mut self.tally[slot as usize];
         if *place != 0 {
             members[*place as usize - 1] = member;
@@ -287,7 +329,7 @@ impl Marks {
         }
     }
 
-    fn reset(&mut self, slot: Slot) {
+    pub(crate) fn reset(&mut self, slot: Slot) {
         self.tally[slot as usize] = 0;
     }
 }

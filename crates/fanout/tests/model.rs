@@ -9,9 +9,11 @@ mod naive;
 
 use std::collections::BTreeMap;
 
-use naive::Naive;
+use naive::{Naive, rendered, topics_of};
 use proptest::prelude::*;
-use tickwire_fanout::{Fanout, FanoutLimits, Settled, Subscribed, TopicKey, Unsubscribed};
+use tickwire_fanout::{
+    Fanout, FanoutLimits, Follow, Pace, Settled, Subscribed, TopicKey, Unsubscribed, Value,
+};
 
 /// A part of something whose size is not known yet: 0 is nothing, 255 is all.
 type Part = u8;
@@ -23,6 +25,24 @@ enum Step {
         slot: u32,
         topic: u32,
         ahead: i64,
+    },
+    /// The connection has a value that is `behind` what the shard has taken, and the newest that is
+    /// known from elsewhere is `ahead` of that.
+    Follow {
+        slot: u32,
+        topic: u32,
+        behind: i64,
+        ahead: i64,
+        view: u32,
+        interval: u16,
+    },
+    SetPace {
+        slot: u32,
+        topic: u32,
+        interval: u16,
+    },
+    Tick {
+        ticks: u32,
     },
     Unsubscribe {
         slot: u32,
@@ -85,6 +105,18 @@ impl Pair {
     fn take(&mut self, step: Step) {
         match step {
             Step::Subscribe { slot, topic, ahead } => self.subscribe(slot, topic, ahead),
+            Step::Follow { slot, topic, behind, ahead, view, interval } => {
+                self.follow(slot, topic, (behind, ahead), view, interval);
+            }
+            Step::SetPace { slot, topic, interval } => {
+                let expected = self.naive.set_interval(slot, topic, u32::from(interval));
+                let changed = self.fanout.set_pace(slot, TopicKey(topic), pace(interval));
+                assert_eq!(changed, expected);
+            }
+            Step::Tick { ticks } => {
+                self.naive.now += ticks;
+                self.fanout.set_tick(self.naive.now);
+            }
             Step::Unsubscribe { slot, topic } => self.unsubscribe(slot, topic),
             Step::Remove { slot } => self.remove(slot),
             Step::Publish { topic, length, exclude } => self.publish(topic, length, exclude),
@@ -102,6 +134,29 @@ impl Pair {
             (true, _) => Subscribed::Joined,
         };
         assert_eq!(self.fanout.subscribe(slot, TopicKey(topic), after_seq), expected);
+    }
+
+    fn follow(
+        &mut self,
+        slot: u32,
+        topic: u32,
+        (behind, ahead): (i64, i64),
+        view: u32,
+        interval: u16,
+    ) {
+        let seq = *self.seqs.get(&topic).unwrap_or(&0);
+        let sent_seq = seq.saturating_add_signed(-behind);
+        let newest_seq = seq.saturating_add_signed(ahead);
+        let others = self.naive.subscribers(topic);
+        let known = (sent_seq, newest_seq);
+        let is_new = self.naive.follow(slot, topic, known, view, u32::from(interval));
+        let expected = match (is_new, others) {
+            (false, _) => Subscribed::Already,
+            (true, 0) => Subscribed::First,
+            (true, _) => Subscribed::Joined,
+        };
+        let follow = Follow { sent_seq, newest_seq, view, pace: pace(interval) };
+        assert_eq!(self.fanout.follow(slot, TopicKey(topic), follow), expected);
     }
 
     fn unsubscribe(&mut self, slot: u32, topic: u32) {
@@ -125,7 +180,7 @@ impl Pair {
         let seq = self.seqs.entry(topic).or_default();
         *seq += 1;
         self.published = self.published.wrapping_add(1);
-        let frame = vec![self.published; length];
+        let frame = publication(self.published, length);
         let wanted = self.fanout.publish(TopicKey(topic), *seq, &frame, exclude);
         assert_eq!(wanted, self.naive.subscribers(topic) > 0);
         self.naive.publish(topic, *seq, &frame, exclude);
@@ -135,19 +190,49 @@ impl Pair {
         if !self.fanout.is_lagging(slot) {
             return;
         }
-        let mut out = vec![0xAA];
-        let owed = self.fanout.owed(slot, &mut out);
-        let (bytes, more) = self.naive.owed(slot, self.limits.owed_chunk_bytes);
-        assert_eq!((&out[1..], owed.bytes, owed.more), (&bytes[..], bytes.len(), more));
+        let mut out = vec![b'-'];
+        let owed = self.fanout.owed(slot, &mut out, &mut render);
+        let (distinct, mut more) = self.naive.owed(slot, self.limits.owed_chunk_bytes);
+        assert_eq!((out[1..].len(), &out[1..=distinct.len()]), (owed.bytes, &distinct[..]));
+        let values = self.check_owed_values(slot, &out[1..], distinct.len(), &mut more);
+        assert_eq!(owed.more, more);
+        let bytes = &out[1..];
         let rest = self.rests.entry(slot).or_default();
         let sent = part_of(part, rest.len() + bytes.len());
         if let Some(sent) = sent.checked_sub(rest.len()) {
             let settled = rest_of(self.fanout.settle_owed(slot, sent));
-            assert_eq!(settled, self.naive.settle_owed(slot, sent));
+            let expected = self.naive.settle_owed(slot, sent, &values);
+            check_rest(settled.as_deref(), expected.as_deref(), bytes, sent);
             *rest = settled.unwrap_or_default();
         } else {
             rest.drain(..sent);
         }
+    }
+
+    /// Checks the values that stand behind `distinct` bytes of publications; their topics. `more` says
+    /// whether there are more publications, and then whether there are more values.
+    fn check_owed_values(
+        &self,
+        slot: u32,
+        bytes: &[u8],
+        distinct: usize,
+        more: &mut bool,
+    ) -> Vec<u32> {
+        let topics = topics_of(&bytes[distinct..]);
+        if *more {
+            assert!(topics.is_empty(), "publications come first");
+            return topics;
+        }
+        let mut owed = self.naive.owed_values(slot);
+        let given = topics.iter().map(|topic| owed.remove(topic).expect("each once, and owed"));
+        assert_eq!(bytes[distinct..], given.flatten().collect::<Vec<u8>>());
+        assert!(
+            bytes.len() <= self.limits.owed_chunk_bytes
+                || distinct == 0 && topics.len() == 1
+                || topics.is_empty()
+        );
+        *more = !owed.is_empty();
+        topics
     }
 
     fn turn(&mut self, batch: usize, parts: [Part; 4], late: Late) {
@@ -174,14 +259,27 @@ impl Pair {
     fn send(&mut self, batch: usize, due: &[(u32, Vec<u8>)], parts: [Part; 4]) {
         let mut from = 0;
         while from < due.len() {
-            let end = self.fanout.compose(from, batch);
+            let end = self.fanout.compose(from, batch, &mut render);
+            let mut lengths = Vec::new();
             assert!(from < end && end <= from + batch);
             for (&due, (slot, bytes)) in self.fanout.due()[from..end].iter().zip(&due[from..end]) {
                 let gone = !self.naive.connections.contains_key(slot);
-                assert_eq!(self.fanout.run(due.run), if gone { &[][..] } else { bytes });
+                let run = self.fanout.run(due.run);
+                lengths.push(run.to_vec());
+                if gone {
+                    assert!(run.is_empty());
+                } else {
+                    let mut gifts = self.naive.gifts(*slot);
+                    assert_eq!(&run[..bytes.len()], bytes);
+                    let topics = topics_of(&run[bytes.len()..]);
+                    let given = topics.iter().map(|topic| gifts.remove(topic).expect("due once"));
+                    assert_eq!(run[bytes.len()..], given.flatten().collect::<Vec<u8>>());
+                    assert!(gifts.is_empty(), "{slot} is due {gifts:?} too");
+                    self.naive.give(*slot, &topics);
+                }
                 assert_eq!(self.fanout.due_index(*slot).map(|at| self.fanout.due()[at]), Some(due));
             }
-            for (index, (slot, bytes)) in (from..end).zip(&due[from..end]) {
+            for ((index, (slot, _)), bytes) in (from..end).zip(&due[from..end]).zip(&lengths) {
                 self.settle(index, *slot, bytes, parts[index % 4]);
             }
             from = end;
@@ -199,8 +297,9 @@ impl Pair {
             assert!(expected.is_none_or(|rest| rest.is_empty()));
             return;
         }
-        assert_eq!(rest_of(self.fanout.settle(due, sent)), expected);
-        self.rests.insert(slot, expected.unwrap_or_default());
+        let settled = rest_of(self.fanout.settle(due, sent));
+        check_rest(settled.as_deref(), expected.as_deref(), bytes, sent);
+        self.rests.insert(slot, settled.unwrap_or_default());
     }
 
     fn end_turn(&mut self) {
@@ -217,10 +316,17 @@ impl Pair {
         let kept = &self.naive.lengths[self.naive.delivered..];
         assert_eq!(self.fanout.log_size(), (kept.len(), kept.iter().sum()));
         assert!(self.fanout.due().is_empty());
+        for &slot in self.naive.connections.keys() {
+            assert_eq!(self.naive.forgotten(slot), [], "values of {slot} that nobody looks at");
+        }
     }
 
     fn compare(&self, slots: u32, topics: u32) {
         assert_eq!(self.fanout.head(), self.naive.lengths.len() as u64);
+        let now = self.naive.now;
+        let look = self.naive.looks.values().flatten().min();
+        let next = self.fanout.next_due();
+        assert_eq!(next.map(|at| at.max(now)), look.map(|at| *at.max(&now)));
         let mut lagging = Vec::from_iter(self.fanout.lagging());
         lagging.sort_unstable();
         let expected = self.naive.connections.iter().filter(|(_, each)| each.lagging);
@@ -228,18 +334,44 @@ impl Pair {
         for slot in 0..slots {
             assert_eq!(self.fanout.is_lagging(slot), lagging.contains(&slot));
             assert_eq!(self.fanout.lag_of(slot), self.naive.lag_of(slot), "lag of {slot}");
-            let held = self.naive.connections.get(&slot).map(|connection| &connection.held);
             let mut topics = Vec::from_iter(self.fanout.subscriptions(slot).map(|topic| topic.0));
             topics.sort_unstable();
-            assert_eq!(
-                topics,
-                Vec::from_iter(held.into_iter().flat_map(|held| held.keys().copied()))
-            );
+            let naive = self.naive.connections.get(&slot);
+            let held = naive.into_iter().flat_map(|each| each.held.keys());
+            let followed = naive.into_iter().flat_map(|each| each.followed.keys());
+            let mut expected = Vec::from_iter(held.chain(followed).copied());
+            expected.sort_unstable();
+            assert_eq!(topics, expected);
+            for &topic in &topics {
+                let follows = naive.is_some_and(|each| each.followed.contains_key(&topic));
+                assert_eq!(self.fanout.follows(slot, TopicKey(topic)), follows);
+            }
             assert!(topics.iter().all(|&topic| self.fanout.is_subscribed(slot, TopicKey(topic))));
         }
         for topic in 0..topics {
             assert_eq!(self.fanout.subscribers(TopicKey(topic)), self.naive.subscribers(topic));
         }
+    }
+}
+
+/// Publications are bytes of any kind but those that mark a value.
+fn publication(number: u8, length: usize) -> Vec<u8> {
+    vec![number % 26 + b'a'; length]
+}
+
+fn render(value: Value, out: &mut Vec<u8>) {
+    out.extend(rendered(value.topic.0, value.view, value.prev, value.seq));
+}
+
+fn pace(interval: u16) -> Pace {
+    if interval == 0 { Pace::EVERY_TURN } else { Pace::every(interval) }
+}
+
+/// The oracle knows how much of a value is missing, and of a publication what.
+fn check_rest(rest: Option<&[u8]>, expected: Option<&[u8]>, bytes: &[u8], sent: usize) {
+    assert_eq!(rest.map(<[u8]>::len), expected.map(<[u8]>::len));
+    if let Some(rest) = rest.filter(|rest| !rest.is_empty()) {
+        assert_eq!(rest, &bytes[sent..sent + rest.len()]);
     }
 }
 
@@ -272,10 +404,22 @@ fn step(slots: u32, topics: u32) -> impl Strategy<Value = Step> {
     ];
     let ahead = prop_oneof![5 => Just(0), 1 => -4..4_i64];
     let exclude = prop_oneof![4 => Just(None), 1 => (0..slots + 2).prop_map(Some)];
+    let interval = || prop_oneof![3 => Just(0), 1 => 1..5_u16, 1 => 1..65_u16];
+    let behind = prop_oneof![4 => Just(0), 1 => -3..4_i64];
+    let known = prop_oneof![4 => Just(0), 1 => -3..4_i64];
+    let ticks = prop_oneof![4 => 1..8_u32, 1 => 0..200_u32];
     let length = prop_oneof![8 => 1..20_usize, 1 => 20..90_usize];
     prop_oneof![
         6 => (0..slots, 0..topics, ahead)
             .prop_map(|(slot, topic, ahead)| Step::Subscribe { slot, topic, ahead }),
+        6 => (0..slots, 0..topics, behind, known, 0..2_u32, interval()).prop_map(
+            |(slot, topic, behind, ahead, view, interval)| {
+                Step::Follow { slot, topic, behind, ahead, view, interval }
+            }
+        ),
+        1 => (0..slots, 0..topics, interval())
+            .prop_map(|(slot, topic, interval)| Step::SetPace { slot, topic, interval }),
+        3 => ticks.prop_map(|ticks| Step::Tick { ticks }),
         2 => (0..slots, 0..topics).prop_map(|(slot, topic)| Step::Unsubscribe { slot, topic }),
         1 => (0..slots).prop_map(|slot| Step::Remove { slot }),
         12 => (0..topics, length, exclude)

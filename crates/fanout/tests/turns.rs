@@ -1,6 +1,6 @@
 //! What single turns do, case by case: the rules that the random model does not name.
 
-use tickwire_fanout::{Due, Fanout, FanoutLimits, Overrun, Owed, Settled, TopicKey};
+use tickwire_fanout::{Due, Fanout, FanoutLimits, Overrun, Owed, Settled, TopicKey, Value};
 
 const GOLD: TopicKey = TopicKey(0);
 const SILVER: TopicKey = TopicKey(1);
@@ -28,9 +28,9 @@ fn due_of(fanout: &Fanout, slot: u32) -> Due {
     fanout.due()[fanout.due_index(slot).expect("due")]
 }
 
-fn owed(fanout: &Fanout, slot: u32) -> (Vec<u8>, bool) {
+fn owed(fanout: &mut Fanout, slot: u32) -> (Vec<u8>, bool) {
     let mut out = Vec::new();
-    let Owed { bytes, more } = fanout.owed(slot, &mut out);
+    let Owed { bytes, more } = fanout.owed(slot, &mut out, &mut no_values);
     assert_eq!(bytes, out.len());
     (out, more)
 }
@@ -40,7 +40,7 @@ fn topics_of_a_connection_keep_the_order_of_publication() {
     let held = [(0, GOLD), (0, SILVER), (1, GOLD), (2, SILVER), (2, COPPER), (3, COPPER)];
     let mut fanout = fanout(&held);
     publish(&mut fanout, 1, &[SILVER, GOLD, SILVER, COPPER, GOLD]);
-    assert_eq!(fanout.compose(0, usize::MAX), 4);
+    assert_eq!(fanout.compose(0, usize::MAX, &mut no_values), 4);
     let expected: [&[u8]; 4] = [b"S1G2S3G5", b"G2G5", b"S1S3C4", b"C4"];
     for (slot, bytes) in (0..).zip(expected) {
         assert_eq!(fanout.run(due_of(&fanout, slot).run), bytes, "slot {slot}");
@@ -53,7 +53,7 @@ fn connections_that_are_owed_the_same_share_one_run() {
         (0..300).flat_map(|slot| [(slot, [GOLD, SILVER][slot as usize % 2]), (slot, COPPER)]);
     let mut fanout = fanout(&Vec::from_iter(held));
     publish(&mut fanout, 1, &[GOLD, COPPER, SILVER]);
-    assert_eq!(fanout.compose(0, 256), 256);
+    assert_eq!(fanout.compose(0, 256, &mut no_values), 256);
     let address = |index: usize| fanout.run(fanout.due()[index].run).as_ptr();
     assert!((2..256).all(|index| address(index) == address(index % 2)));
     assert_ne!(address(0), address(1));
@@ -81,7 +81,7 @@ fn a_batch_ends_early_when_its_mixtures_are_large() {
     let mut from = 0;
     let mut batches = Vec::new();
     while from < 28 {
-        let end = fanout.compose(from, 256);
+        let end = fanout.compose(from, 256, &mut no_values);
         for index in from..end {
             let due = fanout.due()[index];
             assert_eq!(fanout.run(due.run).len(), 200_000);
@@ -111,7 +111,7 @@ fn settling_tells_the_rest_of_the_frame_that_was_cut() {
     ] {
         let mut fanout = fanout(&held);
         publish(&mut fanout, 1, &[GOLD, SILVER, SILVER, GOLD, COPPER]);
-        fanout.compose(0, 4);
+        fanout.compose(0, 4, &mut no_values);
         let settled = fanout.settle(due_of(&fanout, slot), sent);
         assert_eq!(
             settled,
@@ -119,12 +119,12 @@ fn settling_tells_the_rest_of_the_frame_that_was_cut() {
             "slot {slot}, {sent} bytes"
         );
         assert_eq!(
-            owed(&fanout, slot),
+            owed(&mut fanout, slot),
             (then.as_bytes().to_vec(), false),
             "slot {slot}, {sent} bytes"
         );
         fanout.end_turn();
-        assert_eq!(owed(&fanout, slot).0, then.as_bytes());
+        assert_eq!(owed(&mut fanout, slot).0, then.as_bytes());
         assert_eq!(fanout.settle_owed(slot, then.len()), Settled::CaughtUp);
         fanout.end_turn();
         assert_eq!(fanout.log_size(), (0, 0));
@@ -149,7 +149,7 @@ fn a_laggard_without_backlog_holds_nothing_and_is_woken_by_its_own_topics_only()
     assert_eq!(Vec::from_iter(fanout.due().iter().map(|due| due.slot)), [1]);
     fanout.end_turn();
     assert_eq!((fanout.log_size(), fanout.lag_of(0), fanout.delivered()), ((1, 2), 1, 5));
-    assert_eq!(owed(&fanout, 0), (b"G6".to_vec(), false));
+    assert_eq!(owed(&mut fanout, 0), (b"G6".to_vec(), false));
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn a_laggard_that_drained_before_the_seal_is_due_like_any_other() {
     fanout.hold(due_of(&fanout, 0));
     fanout.end_turn();
     fanout.publish(GOLD, 2, b"G2", None);
-    assert_eq!(owed(&fanout, 0), (b"G1".to_vec(), false));
+    assert_eq!(owed(&mut fanout, 0), (b"G1".to_vec(), false));
     assert_eq!(fanout.settle_owed(0, 2), Settled::CaughtUp);
     fanout.seal();
     assert_eq!(fanout.run(due_of(&fanout, 0).run), b"G2");
@@ -175,7 +175,7 @@ fn the_publisher_is_excluded_from_its_own_message_only() {
     fanout.publish(GOLD, 2, b"b", Some(0));
     fanout.publish(GOLD, 3, b"c", Some(1));
     fanout.seal();
-    fanout.compose(0, 3);
+    fanout.compose(0, 3, &mut no_values);
     let runs = [0, 1, 2].map(|slot| fanout.run(due_of(&fanout, slot).run));
     assert_eq!(runs, [&b"c"[..], b"b", b"bc"]);
 }
@@ -216,7 +216,7 @@ fn falling_out_of_the_log_is_reported_once_with_what_was_skipped() {
     assert_eq!(fanout.next_overrun(), None);
     assert_eq!((fanout.log_size(), fanout.delivered()), ((0, 0), 4));
     publish(&mut fanout, 5, &[GOLD]);
-    assert_eq!(owed(&fanout, 0), (b"G5".to_vec(), false), "it goes on from the head");
+    assert_eq!(owed(&mut fanout, 0), (b"G5".to_vec(), false), "it goes on from the head");
 }
 
 #[test]
@@ -258,8 +258,8 @@ fn a_mixture_of_an_earlier_batch_cannot_be_read() {
     let held = [(0, GOLD), (0, SILVER), (1, SILVER), (1, COPPER)];
     let mut fanout = fanout(&held);
     publish(&mut fanout, 1, &[GOLD, SILVER, COPPER]);
-    fanout.compose(0, 1);
-    fanout.compose(1, 1);
+    fanout.compose(0, 1, &mut no_values);
+    fanout.compose(1, 1, &mut no_values);
     fanout.run(due_of(&fanout, 0).run);
 }
 
@@ -279,7 +279,7 @@ fn those_who_lag_share_what_they_hold_back() {
     for (seq, behind) in [(1, 1..=1), (2, 2..=2), (3, 3..=3)] {
         publish(&mut fanout, seq, &[GOLD]);
         let due: Vec<Due> = fanout.due().to_vec();
-        fanout.compose(0, usize::MAX);
+        fanout.compose(0, usize::MAX, &mut no_values);
         for due in due {
             let taken = if behind.contains(&due.slot) { usize::from(due.slot == 3) } else { 2 };
             fanout.settle(due, taken);
@@ -305,4 +305,9 @@ fn those_who_lag_share_what_they_hold_back() {
     }
     fanout.end_turn();
     assert_eq!((fanout.retained_bytes(), parts(&fanout)), (0, vec![]));
+}
+
+/// Where nobody follows the newest value nothing is rendered.
+fn no_values(value: Value, _out: &mut Vec<u8>) {
+    panic!("{value:?} is followed by nobody");
 }

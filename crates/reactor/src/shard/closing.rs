@@ -69,7 +69,7 @@ pub(super) fn keep_owed(local: &mut Local, key: Key) {
         return unsent.drop_data();
     }
     let mut kept = 0;
-    unsent.data(|data| kept = fanout.owed(key.slot, data).bytes);
+    unsent.data(|data| kept = fanout.owed(key.slot, data, &mut |_, _| ()).bytes);
     fanout.settle_owed(key.slot, kept);
 }
 

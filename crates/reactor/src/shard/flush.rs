@@ -73,7 +73,7 @@ impl<H: Handler, B: Backend> Shard<H, B> {
     fn batch_published(&mut self, audience: Audience, from: usize) -> usize {
         let local = &mut self.local;
         let fanout = &mut local.fanouts[audience];
-        let end = fanout.compose(from, Limits::BATCH_SENDS);
+        let end = fanout.compose(from, Limits::BATCH_SENDS, &mut |_, _| ());
         for index in from..end {
             let due = fanout.due()[index];
             let link = &mut local.links[due.slot as usize];
@@ -175,7 +175,7 @@ impl<H: Handler, B: Backend> Shard<H, B> {
             unsent.write(Limits::CATCH_UP_BYTES, line);
             let own = line.len();
             if own == unsent.len() {
-                fanout.owed(key.slot, line);
+                fanout.owed(key.slot, line, &mut |_, _| ());
             }
             if line.is_empty() {
                 fanout.settle_owed(key.slot, 0);
