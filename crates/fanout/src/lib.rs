@@ -48,6 +48,7 @@
 
 mod active;
 mod bundle;
+mod key;
 mod lag;
 mod limits;
 mod log;
@@ -64,9 +65,9 @@ mod values;
 use std::fmt;
 
 pub use crate::bundle::ValueCounts;
+pub use crate::key::{KeyHasher, TopicKey, TopicMap};
 pub use crate::limits::FanoutLimits;
 pub use crate::run::Run;
-pub use crate::topic::TopicKey;
 pub use crate::value::{Pace, Render, Value};
 pub use crate::values::Follow;
 

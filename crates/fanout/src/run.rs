@@ -381,7 +381,8 @@ const MIX: u32 = 0x9e37_79b9;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::topic::{TopicKey, Topics};
+    use crate::key::TopicKey;
+    use crate::topic::Topics;
 
     /// Three topics in turn, in turns on both sides of what the table holds.
     #[test]

@@ -1,8 +1,8 @@
 //! The topics that somebody on this shard subscribed to, and who.
 //!
 //! Stands between `publish` and the turn: a publication of a topic without a subscriber here ends in
-//! this file. The process numbers topics densely ([`TopicKey`]); the shard has numbers of its own,
-//! so that a topic that nobody here holds costs four bytes.
+//! this file. Topics have keys in the process ([`TopicKey`]); those that somebody here holds have
+//! numbers of the shard's own, which are dense, and a topic that nobody here holds costs nothing.
 //!
 //! Invariant: subscriber lists are sorted by slot, because shuffled order costs a third more in the
 //! kernel when a turn is sent. A shard's number is not given to another topic while entries of its
@@ -13,11 +13,8 @@ use std::collections::VecDeque;
 use slab::Slab;
 
 use crate::Slot;
+use crate::key::{TopicKey, TopicMap, shrink};
 use crate::value::Newest;
-
-/// A topic, by its number in the process: dense from zero, given once and never to another topic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TopicKey(pub u32);
 
 /// A topic as one shard sees it.
 #[derive(Debug)]
@@ -42,8 +39,8 @@ pub(crate) struct Topic {
 
 #[derive(Debug, Default)]
 pub(crate) struct Topics {
-    /// The shard's number of each topic of the process, or [`NONE`].
-    numbers: Vec<u32>,
+    /// The shard's number of each topic that has one.
+    numbers: TopicMap<u32>,
     topics: Slab<Topic>,
     /// Topics that lost their last subscriber, to be forgotten once the log is past them.
     retired: VecDeque<u32>,
@@ -52,12 +49,8 @@ pub(crate) struct Topics {
 impl Topics {
     /// The shard's number of a topic, which it gets if it has none.
     pub(crate) fn obtain(&mut self, key: TopicKey) -> u32 {
-        let index = key.0 as usize;
-        if index >= self.numbers.len() {
-            self.numbers.resize(index + 1, NONE);
-        }
-        if self.numbers[index] == NONE {
-            let topic = Topic {
+        *self.numbers.entry(key).or_insert_with(|| {
+            number(self.topics.insert(Topic {
                 key,
                 active: NONE,
                 subscribers: Vec::new(),
@@ -66,10 +59,8 @@ impl Topics {
                 joined_seq: 0,
                 retired_at: 0,
                 queued: false,
-            };
-            self.numbers[index] = number(self.topics.insert(topic));
-        }
-        self.numbers[index]
+            }))
+        })
     }
 
     /// Adds a subscriber that is not in the list.
@@ -116,7 +107,8 @@ impl Topics {
             self.retired.pop_front();
             if vacant {
                 let forgotten = self.topics.remove(topic as usize);
-                self.numbers[forgotten.key.0 as usize] = NONE;
+                self.numbers.remove(&forgotten.key);
+                shrink(&mut self.numbers);
             }
         }
     }
@@ -134,7 +126,7 @@ impl Topics {
     /// The shard's number of a topic that has one: it has, or had until lately, a subscriber.
     #[inline]
     pub(crate) fn number(&self, key: TopicKey) -> Option<u32> {
-        self.numbers.get(key.0 as usize).copied().filter(|&number| number != NONE)
+        self.numbers.get(&key).copied()
     }
 }
 

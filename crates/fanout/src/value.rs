@@ -10,7 +10,8 @@
 //! somebody else, who renders it when it is sent.
 
 use crate::Slot;
-use crate::topic::{NONE, TopicKey};
+use crate::key::TopicKey;
+use crate::topic::NONE;
 
 /// What is to be rendered: the newest value of a topic, for those who were sent the same one last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

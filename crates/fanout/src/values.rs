@@ -10,11 +10,12 @@
 //! It does not render, and copies nothing.
 
 use crate::bundle::{Bundles, DueValue, ValueCounts};
+use crate::key::TopicKey;
 use crate::lag::Laggards;
 use crate::run::Run;
 use crate::schedule::Schedule;
 use crate::subscription::{Subscription, Subscriptions};
-use crate::topic::{TopicKey, Topics, number};
+use crate::topic::{Topics, number};
 use crate::turn::Marks;
 use crate::value::{Follower, Newest, Pace};
 use crate::{Due, Fanout, Slot, Subscribed};

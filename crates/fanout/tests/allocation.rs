@@ -17,7 +17,7 @@ fn turn(fanout: &mut Fanout, number: u64, out: &mut Vec<u8>, lagging: &mut Vec<u
     for entry in 0..100_u32 {
         let exclude = (entry % 10 == 0).then_some(entry);
         fanout.publish(
-            TopicKey(entry * 7 % 40),
+            TopicKey(u64::from(entry) * 7 % 40),
             number * 100 + u64::from(entry),
             &[7; 125],
             exclude,
@@ -43,7 +43,7 @@ fn the_steady_state_allocates_nothing() {
     let mut fanout = Fanout::new(FanoutLimits::default());
     for slot in 0..500 {
         for each in 0..1 + slot % 8 {
-            fanout.subscribe(slot, TopicKey((slot + each * each) % 40), 0);
+            fanout.subscribe(slot, TopicKey(u64::from(slot + each * each) % 40), 0);
         }
     }
     let (mut out, mut lagging) = (Vec::new(), Vec::new());
@@ -82,7 +82,7 @@ fn turn_of_values(fanout: &mut Fanout, number: u64, out: &mut Vec<u8>, lagging: 
     fanout.set_tick(u32::try_from(number).expect("a few turns"));
     for entry in 0..100_u32 {
         let seq = number * 100 + u64::from(entry);
-        fanout.publish(TopicKey(entry * 7 % 40), seq, &[7; 125], None);
+        fanout.publish(TopicKey(u64::from(entry) * 7 % 40), seq, &[7; 125], None);
     }
     fanout.seal();
     let mut from = 0;
@@ -111,7 +111,7 @@ fn values_allocate_nothing_in_the_steady_state() {
     let mut fanout = Fanout::new(FanoutLimits::default());
     for slot in 0..500 {
         for each in 0..1 + slot % 8 {
-            let topic = TopicKey((slot + each * each) % 40);
+            let topic = TopicKey(u64::from(slot + each * each) % 40);
             let pace = [Pace::EVERY_TURN, Pace::every(5)][each as usize % 2];
             if each == 7 {
                 fanout.subscribe(slot, topic, 0);

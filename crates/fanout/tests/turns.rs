@@ -18,7 +18,13 @@ fn fanout(held: &[(u32, TopicKey)]) -> Fanout {
 /// is a digit.
 fn publish(fanout: &mut Fanout, first_seq: u8, topics: &[TopicKey]) {
     for (seq, &topic) in (first_seq..).zip(topics) {
-        let letter = [b'G', b'S', b'C'][topic.0 as usize];
+        let letter = if topic == GOLD {
+            b'G'
+        } else if topic == SILVER {
+            b'S'
+        } else {
+            b'C'
+        };
         fanout.publish(topic, u64::from(seq), &[letter, b'0' + seq], None);
     }
     fanout.seal();

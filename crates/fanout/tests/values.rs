@@ -17,7 +17,11 @@ fn following(held: &[(u32, TopicKey, Pace)]) -> Fanout {
 
 /// A value's letter, what the connection had, and what it gets.
 fn render(value: Value, out: &mut Vec<u8>) {
-    let letter = [b'G', b'S', b'C'][value.topic.0 as usize];
+    let letter = match value.topic.0 {
+        0 => b'G',
+        1 => b'S',
+        _ => b'C',
+    };
     out.push(letter);
     out.extend(format!("{}>{} ", value.prev, value.seq).into_bytes());
 }

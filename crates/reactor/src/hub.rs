@@ -4,18 +4,17 @@
 //! a subscriber is neither written to nor woken. Every shard with one gets the publication, or none
 //! does: room in all their mailboxes is reserved first.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering, fence};
-use std::sync::{Condvar, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use tickwire_fanout::TopicKey;
 use tickwire_protocol::{Kind, encode};
 
 use crate::admission::Admission;
 use crate::config::{Balance, Config};
 use crate::deflate::Deflate;
+use crate::directory::Directory;
 use crate::error::Full;
 use crate::frame::Frame;
 use crate::frames::Frames;
@@ -27,7 +26,7 @@ use crate::topic::Topic;
 
 /// What all shards and publishers of a server share.
 pub(crate) struct Hub {
-    topics: RwLock<HashMap<Box<str>, Topic>>,
+    pub(crate) directory: Arc<Directory>,
     pub(crate) mailboxes: Box<[Mailbox]>,
     pub(crate) admission: Admission,
     pub(crate) progress: Progress,
@@ -52,7 +51,7 @@ impl Hub {
     pub(crate) fn new(mailboxes: Box<[Mailbox]>, config: &Config) -> Self {
         let shares_out = config.balance == Balance::LeastLoaded && mailboxes.len() > 1;
         Self {
-            topics: RwLock::default(),
+            directory: Arc::default(),
             admission: Admission::new(&config.limits, config.origins.clone()),
             progress: Progress::default(),
             frames: Frames::default(),
@@ -69,18 +68,6 @@ impl Hub {
 
     pub(crate) fn may_deflate(&self, encoded: &[u8]) -> bool {
         self.deflate.is_some_and(|deflate| encoded.len() > deflate.threshold_bytes)
-    }
-
-    pub(crate) fn topic(&self, name: &str) -> Topic {
-        let known = self.topics.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
-        if let Some(topic) = known {
-            return topic;
-        }
-        let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
-        // Somebody may have made it between the two locks; topics are never taken out, so their
-        // number is the next key.
-        let next = u32::try_from(topics.len()).expect("fewer than 2^32 topics");
-        topics.entry(name.into()).or_insert_with(|| Topic::new(TopicKey(next), name)).clone()
     }
 
     /// Publishes without waking anybody, unless it has to wait for room.
@@ -123,7 +110,8 @@ impl Hub {
         exclude: Option<(usize, Key)>,
         write: Write<'_>,
     ) -> Result<u64, Full> {
-        let state = &mut *topic.lock();
+        let mut locked = topic.lock();
+        let state = &mut *locked;
         let room = Reservation::of(&self.mailboxes, &state.interested)?;
         let seq = state.seq + 1;
         state.payload.clear();
@@ -132,7 +120,7 @@ impl Hub {
         write(seq, &mut state.payload, &mut state.retained_payload);
         room.use_up();
         state.seq = seq;
-        state.retain(kind, self);
+        let is_news = state.retain(kind, self) && topic.note_retention(state);
         if let [first @ .., last] = &*state.interested {
             state.encoded.clear();
             encode::message(kind, &state.payload, &mut state.encoded);
@@ -145,6 +133,10 @@ impl Hub {
                 self.mailboxes[*shard].push_reserved(mail(*shard, frame.clone()));
             }
             self.mailboxes[*last].push_reserved(mail(*last, frame));
+        }
+        drop(locked);
+        if is_news {
+            self.directory.settle(topic);
         }
         Ok(seq)
     }

@@ -22,6 +22,7 @@ mod connection;
 mod connector;
 mod deflate;
 mod destination;
+mod directory;
 mod error;
 mod fanouts;
 mod frame;

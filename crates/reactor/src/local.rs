@@ -5,11 +5,10 @@
 //! no input or output: what the back end must do is left in [`Local::ending`], [`Local::writable`]
 //! and the gathered bytes, for the flush.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tickwire_fanout::{Subscribed, TopicKey, Unsubscribed};
+use tickwire_fanout::{Subscribed, TopicKey, TopicMap, Unsubscribed};
 use tickwire_protocol::{CloseCode, Kind, OpCode, Role, encode};
 
 use crate::admission::Network;
@@ -51,7 +50,7 @@ pub(crate) struct Local {
     /// A message on its way through a compressor.
     encoded: Vec<u8>,
     /// Topics that a connection of this shard is subscribed to.
-    topics: HashMap<TopicKey, Topic>,
+    topics: TopicMap<Topic>,
     pub(crate) wheel: Wheel,
     /// Asked for by the handler that is running, for the connection it was called for.
     pub(crate) close: Option<(CloseCode, String)>,
@@ -100,7 +99,7 @@ impl Local {
             receiving: 0,
             unsent: Account::default(),
             encoded: Vec::new(),
-            topics: HashMap::new(),
+            topics: TopicMap::default(),
             wheel: Wheel::new(),
             close: None,
             is_last_word: false,

@@ -36,10 +36,16 @@ impl Publisher {
         Self { hub }
     }
 
-    /// The topic of this name, made when it is asked for the first time.
+    /// The topic of this name, made if there is none.
     #[must_use]
     pub fn topic(&self, name: &str) -> Topic {
-        self.hub.topic(name)
+        self.hub.directory.topic(name)
+    }
+
+    /// How many topics there are: those that somebody has, is subscribed to, or that retain something.
+    #[must_use]
+    pub fn topics(&self) -> usize {
+        self.hub.directory.len()
     }
 
     /// Publishes one message and gives its sequence number in the topic, which counts from 1.
@@ -80,10 +86,15 @@ impl Publisher {
     /// Sets what new subscribers of the topic get, without publishing. `write` gets the sequence
     /// number of the last publication and the value to fill.
     pub fn retain_with(&self, topic: &Topic, kind: Kind, write: impl FnOnce(u64, &mut Vec<u8>)) {
-        let state = &mut *topic.lock();
+        let mut locked = topic.lock();
+        let state = &mut *locked;
         state.retained_payload.clear();
         write(state.seq, &mut state.retained_payload);
-        state.retain(kind, &self.hub);
+        let is_news = state.retain(kind, &self.hub) && topic.note_retention(state);
+        drop(locked);
+        if is_news {
+            self.hub.directory.settle(topic);
+        }
     }
 
     /// How many publications are on their way: published, and not yet given to the operating system

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tickwire_protocol::{Accepted, CloseCode, Message};
+use tickwire_protocol::{Accepted, CloseCode, Kind, Message};
 use tickwire_reactor::{
     Answer, Connection, ConnectionId, Connector, Destination, Ended, Handler, Lagged, Limits,
     Publisher, Request, Response, ShardStart, Unconnected,
@@ -162,14 +162,21 @@ impl Application {
             }
             ("publish", topic, payload) => {
                 let topic = self.publisher.topic(topic);
-                let published =
-                    connection.publish(&topic, tickwire_protocol::Kind::Text, payload.as_bytes());
+                let published = connection.publish(&topic, Kind::Text, payload.as_bytes());
                 connection.send_text(&format!("published {published:?}"));
+            }
+            ("ephemeral", count, round) => {
+                for index in 0..number(count) {
+                    let topic = self.publisher.topic(&format!("ephemeral {round} {index}"));
+                    connection.subscribe(&topic);
+                    connection.publish(&topic, Kind::Text, b"gone").expect("there is room");
+                    connection.unsubscribe(&topic);
+                }
+                connection.send_text(&format!("ephemeral {count}"));
             }
             ("tell-others", topic, payload) => {
                 let topic = self.publisher.topic(topic);
-                let kind = tickwire_protocol::Kind::Text;
-                let told = connection.publish_to_others(&topic, kind, payload.as_bytes());
+                let told = connection.publish_to_others(&topic, Kind::Text, payload.as_bytes());
                 connection.send_text(&format!("told {told:?}"));
             }
             ("connect", addresses, target) => {

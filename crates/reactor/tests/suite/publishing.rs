@@ -23,6 +23,8 @@ in_each_world!(
     handlers_publish_to_all_shards,
     handler_can_publish_to_all_but_its_own_connection,
     topic_without_subscribers_is_counted_and_retained,
+    topic_is_gone_with_its_last_subscriber,
+    topics_that_come_and_go_leave_nothing,
     batch_is_delivered_whole,
     publication_that_panics_was_never_published,
     message_to_one_connection_reaches_only_that,
@@ -277,6 +279,44 @@ fn topic_without_subscribers_is_counted_and_retained(place: &impl Place) {
     assert_eq!(session.heard(peer), "10");
     session.part(peer);
     session.counted("publications", 0, |counters| counters.publications);
+}
+
+fn topic_is_gone_with_its_last_subscriber(place: &impl Place) {
+    let mut session = Session::start(place, Setup::default().with_shards(2));
+    let publisher = session.world.publisher();
+    for round in 1..=10 {
+        let peers = subscribers(&mut session, 4, "news");
+        assert_eq!(publisher.topics(), 1);
+        assert_eq!(publish(&publisher, &publisher.topic("news"), "1"), 1, "round {round}");
+        assert_eq!(publish(&publisher, &publisher.topic("news"), "2"), 2, "subscribers keep it");
+        for (index, peer) in peers.into_iter().enumerate() {
+            assert_eq!(session.heard(peer), "1");
+            assert_eq!(session.heard(peer), "2");
+            match index % 3 {
+                0 => session.world.reset(peer),
+                1 => session.part(peer),
+                _ => {
+                    session.say(peer, "unsubscribe news");
+                    assert_eq!(session.heard(peer), "unsubscribed true");
+                }
+            }
+        }
+        session.until("the topic is gone", |_| publisher.topics() == 0);
+    }
+}
+
+fn topics_that_come_and_go_leave_nothing(place: &impl Place) {
+    let mut session = Session::start(place, Setup::default());
+    let publisher = session.world.publisher();
+    let peers = subscribers(&mut session, 1, "news");
+    for round in 0..20 {
+        session.say(peers[0], &format!("ephemeral {} {round}", 500));
+        assert_eq!(session.heard(peers[0]), "ephemeral 500");
+        session.until("one topic is left", |_| publisher.topics() == 1);
+    }
+    session.part(peers[0]);
+    // The publications of all were on their way when their topics were left.
+    session.counted("publications", 20 * 500, |counters| counters.publications);
 }
 
 fn batch_is_delivered_whole(place: &impl Place) {
