@@ -181,6 +181,11 @@ impl Table {
             }
         }
         Found::Answer(match (page, self.fallback) {
+            // A handshake that has lost its Upgrade, as behind a proxy that was not told to pass it on,
+            // is refused (RFC 6455 section 4.2.1): its client could make nothing of a page.
+            (Some(_), _) if is_socket && is_read && is_handshake(request) => {
+                Response::upgrade_required()
+            }
             // Who wants a WebSocket where there is only a page gets the page (RFC 9110 section 7.8).
             (Some((pattern, target)), _) if is_read => {
                 target.answer(&request.routed(Some(pattern), 0))
@@ -194,6 +199,11 @@ impl Table {
             (None, _) => Response::not_found(),
         })
     }
+}
+
+/// Whether it has what only an opening handshake has (RFC 6455 section 11.3.1).
+fn is_handshake(request: &Request<'_>) -> bool {
+    request.values("Sec-WebSocket-Key").next().is_some()
 }
 
 impl Target {

@@ -120,6 +120,23 @@ fn each_request_has_its_answer() {
 }
 
 #[test]
+fn a_handshake_that_has_lost_its_upgrade_is_refused_where_a_page_is_too() {
+    let mut simulation = builder().simulate(9);
+    let whole = String::from_utf8(wire::request("/", &[])).expect("text");
+    for (line, instead) in
+        [("Upgrade: websocket\r\n", ""), ("Upgrade: websocket\r\n", "Upgrade: h2c\r\n")]
+    {
+        assert!(whole.contains(line), "{whole}");
+        let (_, answer) = ask(&mut simulation, whole.replace(line, instead).as_bytes());
+        assert!(answer.starts_with("HTTP/1.1 426 "), "{instead}: {answer}");
+    }
+    // Where there is only a page, that is what it gets.
+    let page = whole.replace("GET / ", "GET /health ").replace("Upgrade: websocket\r\n", "");
+    let (_, answer) = ask(&mut simulation, page.as_bytes());
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
+#[test]
 fn a_file_that_the_browser_has_is_not_sent_again() {
     let mut simulation = builder().simulate(2);
     let (_, first) = ask(&mut simulation, &plain("GET", "/"));
