@@ -5,6 +5,7 @@
 //! the screen is asserted here.
 
 mod chat;
+mod echo;
 mod game;
 
 use tickwire_webdriver::Browser;
@@ -22,8 +23,8 @@ fn look_at(browser: &Browser, name: &str) {
     for (width, height) in [(1440, 900), (820, 1180), (360, 740)] {
         for theme in ["dark", "light"] {
             browser.show((width, height), theme);
-            // A frame later everything is drawn in its place.
-            browser.run::<()>("return new Promise((done) => setTimeout(() => requestAnimationFrame(() => done(null)), 1100))");
+            // Some frames later everything is drawn in its place.
+            browser.run::<()>("return new Promise((done) => setTimeout(() => requestAnimationFrame(() => done(null)), 100))");
             browser.screenshot(&format!("{name}-{theme}-{width}"));
             let overflow: f64 =
                 browser.run("return document.documentElement.scrollWidth - innerWidth");
@@ -44,5 +45,6 @@ fn enter(browser: &Browser, page: &str, name: &str) {
 
 const IS_HERE: &str = "document.getElementById('state').dataset.state === 'here'";
 
-/// As WebDriver writes it (section 17.4.2).
+/// As WebDriver writes them (section 17.4.2).
 const ENTER: &str = "\u{E007}";
+const ESCAPE: &str = "\u{E00C}";
