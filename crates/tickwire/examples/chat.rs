@@ -114,8 +114,10 @@ impl Chat {
         self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn complain(connection: &mut Connection<'_, Member>, text: &str) {
-        connection.send_text(&json!({ "type": "error", "text": text }).to_string());
+    /// Says why `unsent` was not sent.
+    fn complain(connection: &mut Connection<'_, Member>, text: &str, unsent: &str) {
+        let error = json!({ "type": "error", "text": text, "unsent": unsent });
+        connection.send_text(&error.to_string());
     }
 }
 
@@ -157,11 +159,11 @@ impl Handler for Chat {
         let request = serde_json::from_slice::<Value>(message.payload).unwrap_or_default();
         let text = request["say"].as_str().and_then(|text| tidy(text, TEXT_CHARS_MAX));
         let (Some(text), Some(place)) = (text, connection.state.room) else {
-            return Self::complain(connection, "say something, in up to 500 characters");
+            return Self::complain(connection, "say something, in up to 500 characters", "");
         };
         let now = connection.now();
         if !connection.state.may_speak(now) {
-            return Self::complain(connection, "not so fast: that was not sent");
+            return Self::complain(connection, "not so fast: that was not sent", &text);
         }
         let (name, at_ms) = (&connection.state.name, now.unix_ns() / 1_000_000);
         let said = json!({ "type": "said", "name": name, "text": text, "at": at_ms });
@@ -169,7 +171,7 @@ impl Handler for Chat {
         if rooms[place].tell(connection, &said) {
             rooms[place].remember(said);
         } else {
-            Self::complain(connection, "the server is busy: that was not sent");
+            Self::complain(connection, "the server is busy: that was not sent", &text);
         }
     }
 

@@ -1,6 +1,8 @@
 //! The chat: who is there, what is said, what was said before, and coming back.
 
-use crate::{ENTER, IS_HERE, enter, look_at, two_browsers};
+use tickwire_webdriver::Browser;
+
+use crate::{ENTER, ESCAPE, FOLDER, IS_HERE, enter, look_at, two_browsers};
 
 #[path = "../../examples/chat.rs"]
 #[expect(dead_code, reason = "`main` is for the program")]
@@ -54,6 +56,8 @@ fn who_talks_too_fast_is_told_and_the_page_comes_back_when_the_server_does() {
         ada.press(&format!("word {number}{ENTER}"));
     }
     ada.wait_until(&says("not so fast"));
+    // What was refused is there to be sent again.
+    ada.wait_until("/word/.test(document.getElementById('text').value)");
     bob.wait_until(&says("word 0"));
 
     server.handle().shutdown();
@@ -65,6 +69,33 @@ fn who_talks_too_fast_is_told_and_the_page_comes_back_when_the_server_does() {
     }
     bob.wait_until("document.querySelectorAll('#people li').length === 2");
     drop(server);
+}
+
+#[test]
+fn the_door_leads_to_another_room_and_back_to_the_same_one() {
+    let Some(browser) = Browser::start(FOLDER) else { return };
+    let server = chat::start("127.0.0.1:0").expect("a port of this machine");
+    // An address that somebody has mistyped leads somewhere too.
+    enter(&browser, &format!("http://{}/#%", server.local_addr()), "Ada");
+    let room = |name: &str| format!("document.getElementById('room').textContent === {name:?}");
+    browser.wait_until(&room("lobby"));
+    browser.press(&format!("first{ENTER}"));
+    browser.wait_until(&says("first"));
+
+    browser.click("#change");
+    browser.press(ESCAPE);
+    browser.wait_until("document.activeElement.id === 'text'");
+    browser.press(&format!("still here{ENTER}"));
+    browser.wait_until(&says("still here"));
+
+    browser.run::<()>("location.hash = 'else where'");
+    browser.wait_until("document.getElementById('wanted').value === 'else where'");
+    browser.click("#name");
+    browser.press(ENTER);
+    browser.wait_until(&room("else where"));
+    browser.wait_until(IS_HERE);
+    browser.wait_until("document.querySelectorAll('#log li').length === 0");
+    assert_eq!(browser.complaints(), Vec::<String>::new());
 }
 
 /// Whether the log has a line with this text.
