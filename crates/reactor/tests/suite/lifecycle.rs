@@ -22,6 +22,8 @@ in_simulation!(
 
 fn connections_come_and_go_without_a_trace(place: &impl Place) {
     let mut session = Session::start(place, Setup::default().with_shards(2));
+    let publisher = session.world.publisher();
+    let news = publisher.topic("news");
     for round in 0..25 {
         let peers: Vec<_> = (0..5).map(|_| session.open("/script")).collect();
         for (index, peer) in peers.iter().enumerate() {
@@ -49,8 +51,6 @@ fn connections_come_and_go_without_a_trace(place: &impl Place) {
             }
         }
         session.until("all are gone", |world| world.counters().connections_now == 0);
-        let publisher = session.world.publisher();
-        let news = publisher.topic("news");
         session.until("nobody is subscribed", |_| !news.has_subscribers());
         publisher.publish(&news, Kind::Text, b"nobody hears this");
         assert_eq!(publisher.outstanding(), 0);
