@@ -74,6 +74,16 @@ struct Echo {
     echoes: Arc<AtomicU64>,
 }
 
+impl Echo {
+    /// Kept out of the engine's loop, into which a handler is compiled.
+    #[cold]
+    #[inline(never)]
+    fn announce(&self, visit: Visit) {
+        // It fails only if nobody is there to tell any more.
+        let _ = self.visits.send(visit);
+    }
+}
+
 /// A page begins or ends to look on.
 enum Visit {
     Begins(ConnectionId),
@@ -92,8 +102,7 @@ impl Handler for Echo {
     fn open(&mut self, connection: &mut Connection<'_, bool>) {
         if *connection.state {
             connection.subscribe(&self.live);
-            // It fails only if nobody is there to tell any more.
-            let _ = self.visits.send(Visit::Begins(connection.id()));
+            self.announce(Visit::Begins(connection.id()));
         } else {
             self.echoes.fetch_add(1, Relaxed);
         }
@@ -110,7 +119,7 @@ impl Handler for Echo {
 
     fn close(&mut self, connection: &mut Connection<'_, bool>, _ended: Ended) {
         if *connection.state {
-            let _ = self.visits.send(Visit::Ends(connection.id()));
+            self.announce(Visit::Ends(connection.id()));
         } else {
             self.echoes.fetch_sub(1, Relaxed);
         }
