@@ -66,6 +66,10 @@ pub(crate) enum Command {
         /// With --rate, how they follow each other [default: even].
         #[arg(long, value_enum, requires = "rate")]
         arrivals: Option<Arrivals>,
+        /// Where a server is wss://, take up sessions of TLS again, which a handshake leaves as a
+        /// ticket for another.
+        #[arg(long)]
+        resume: bool,
     },
     /// The fan-out, with clients among the good ones that read slowly, read nothing, come and go.
     Mixed {
@@ -290,9 +294,9 @@ impl Command {
                 Options { symbols, mode, max_rate, ..common.options(ScenarioName::Ticker) }
             }
             Self::Idle { common } => common.options(ScenarioName::Idle),
-            Self::Connect { common, rate, arrivals } => {
+            Self::Connect { common, rate, arrivals, resume } => {
                 let rate = rate.map(Ramp::constant);
-                Options { rate, arrivals, ..common.options(ScenarioName::Connect) }
+                Options { rate, arrivals, resume, ..common.options(ScenarioName::Connect) }
             }
             Self::Mixed { common, slow, stalled, restless } => {
                 let mix = Some(MixOptions { slow, stalled, restless });

@@ -29,6 +29,7 @@ use std::time::Duration;
 use crate::load::{Live, Load, LoadError};
 use crate::report::Report;
 use crate::target::Target;
+use crate::tls::Trust;
 
 use contender::Contender;
 pub use cpus::{Cpus, Placement};
@@ -65,6 +66,8 @@ pub struct Server {
     /// without it the server has to print the address that it listens on. Other names in braces are
     /// what the workload sets.
     pub command: String,
+    /// Whether it speaks `wss://`, with whatever certificate.
+    pub is_secure: bool,
 }
 
 /// A load, and what it asks of the servers' commands.
@@ -105,7 +108,7 @@ impl Server {
     /// A server by its command.
     #[must_use]
     pub fn new(name: impl Into<String>, command: impl Into<String>) -> Self {
-        Self { name: name.into(), command: command.into() }
+        Self { name: name.into(), command: command.into(), is_secure: false }
     }
 }
 
@@ -179,7 +182,10 @@ impl Comparison {
             Err(failure) => return Ok(Run::failed(failure)),
         };
         let mut load = workload.load.clone();
-        load.targets = vec![Target::at(contender.address(), workload.load.targets[0].path())];
+        let path = workload.load.targets[0].path();
+        load.targets = vec![Target::at(contender.address(), path, server.is_secure)];
+        // It is this program that has started it.
+        load.trust = Trust::Anybody;
         load.server_pid = Some(contender.pid());
         let made = load.run(stop, &mut |live| observe(&Step::Running { load: &load, live }));
         let outcome = match made {

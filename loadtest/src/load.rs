@@ -74,6 +74,9 @@ pub struct Load {
     /// Whose certificates are believed, where a target is `wss://`.
     #[serde(default)]
     pub trust: Trust,
+    /// Whether clients take up sessions of TLS again, where a target is `wss://` and offers it.
+    #[serde(default)]
+    pub resumes: bool,
     /// Addresses to connect from, in turn. Without any the system chooses; on the loopback as many
     /// as the number of connections asks for.
     pub sources: Vec<IpAddr>,
@@ -205,6 +208,9 @@ pub struct Connections {
     pub lost: usize,
     /// Handshakes that agreed on permessage-deflate.
     pub deflated: usize,
+    /// Handshakes whose TLS took up an earlier session.
+    #[serde(default)]
+    pub resumed: usize,
 }
 
 /// What came out of a run.
@@ -251,6 +257,7 @@ impl Load {
             headers: Vec::new(),
             deflate: Deflate::Off,
             trust: Trust::System,
+            resumes: false,
             sources: Vec::new(),
             server_pid: None,
             processes: None,
@@ -358,7 +365,7 @@ impl Load {
         let endpoint = |target: &Target| {
             let address = target.resolve()?;
             let security = match target.is_secure() {
-                true => Some(Security::new(&self.trust, target.name())?),
+                true => Some(Security::new(&self.trust, target.name(), self.resumes)?),
                 false => None,
             };
             let (host, path) = (target.host(), target.path().to_owned());

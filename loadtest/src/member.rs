@@ -179,6 +179,11 @@ impl Member {
         Ok(())
     }
 
+    /// Whether its TLS has taken up an earlier session.
+    pub(crate) fn is_resumed(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.is_resumed())
+    }
+
     /// Bytes that wait to be sent.
     #[inline]
     pub(crate) fn waiting(&self) -> usize {

@@ -70,6 +70,8 @@ pub struct Options {
     pub capacity: Option<CapacityOptions>,
     /// Subprotocols to offer, in order of preference.
     pub protocols: Vec<String>,
+    /// Of connect: whether sessions of TLS are taken up again.
+    pub resume: bool,
     /// Further headers of the handshake.
     #[serde(deserialize_with = "written::headers")]
     pub headers: Vec<(String, String)>,
@@ -208,6 +210,7 @@ impl Options {
         };
         order.load.server_pid = self.server.pid;
         order.load.trust = Trust::of(self.server.ca, self.server.insecure);
+        order.load.resumes = self.resume;
         order.load.protocols = self.protocols;
         order.load.headers = self.headers;
         order.load.sources = self.sources;

@@ -29,6 +29,7 @@ use crate::measure::{Measured, Point, Sends, StageMeasured};
 use crate::pace::Arrivals;
 use crate::plan::{Ramp, Stage};
 use crate::server::ServerUse;
+use crate::target::Target;
 use crate::threshold::{Checked, Threshold};
 
 pub(crate) use chart::escaped;
@@ -98,6 +99,9 @@ pub struct Config {
     /// What the clients do with permessage-deflate: `off`, `receive` or `both`.
     #[serde(default)]
     pub deflate: Deflate,
+    /// Whether the clients take up sessions of TLS again.
+    #[serde(default)]
+    pub resume: bool,
 }
 
 /// A stage that was asked for.
@@ -137,6 +141,9 @@ pub struct Results {
     /// Handshakes that agreed on permessage-deflate.
     #[serde(default)]
     pub connections_deflated: usize,
+    /// Handshakes whose TLS took up an earlier session.
+    #[serde(default)]
+    pub connections_resumed: usize,
     /// How long it took to open those that were open at the start.
     pub connecting_seconds: f64,
     /// How long the stages that count took.
@@ -350,6 +357,7 @@ impl Config {
             stages: load.stages.iter().map(StageConfig::new).collect(),
             protocols: load.protocols.clone(),
             deflate: load.deflate,
+            resume: load.resumes && load.targets.iter().any(Target::is_secure),
         }
     }
 }
@@ -381,6 +389,7 @@ impl Results {
             connections_failed: connections.failed,
             connections_lost: connections.lost,
             connections_deflated: connections.deflated,
+            connections_resumed: connections.resumed,
             connecting_seconds: outcome.connecting.as_secs_f64(),
             duration_seconds: measured.window.duration as f64 / 1e9,
             messages: measured.window.messages,

@@ -23,14 +23,14 @@ pub struct Target {
 }
 
 impl Target {
-    /// The plain server at an address, with this path.
+    /// The server at an address, with this path.
     #[must_use]
-    pub(crate) fn at(address: SocketAddr, path: &str) -> Self {
+    pub(crate) fn at(address: SocketAddr, path: &str, is_secure: bool) -> Self {
         let host = match address {
             SocketAddr::V4(address) => address.ip().to_string(),
             SocketAddr::V6(address) => format!("[{}]", address.ip()),
         };
-        Self { is_secure: false, host, port: address.port(), path: path.to_owned() }
+        Self { is_secure, host, port: address.port(), path: path.to_owned() }
     }
 
     /// What the handshake's Host header says: the host, and the port unless it is the usual one.

@@ -3,12 +3,13 @@
 //! Between the socket of a [`Member`](crate::member::Member) and the fleet's buffers: what goes out is
 //! sealed before it is written, what comes in is opened before it is parsed. rustls does it, by its
 //! interface for programs with sockets, which the server engine does not use. Sessions are not taken
-//! up again, so that each handshake of a run costs the server the same.
+//! up again unless that is asked for, so that each handshake of a run costs the server the same.
 //!
 //! It is a generator: with [`Trust::Anybody`] it talks to whoever answers, as tests of a server with a
 //! certificate that it signed itself need.
 
 mod gateway;
+mod tickets;
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -21,11 +22,13 @@ use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    ClientConfig, ClientConnection, DigitallySignedStruct, HandshakeKind, RootCertStore,
+    SignatureScheme,
 };
 use serde::{Deserialize, Serialize};
 
 pub use self::gateway::{Gateway, GatewayError};
+use self::tickets::Tickets;
 
 /// Whose certificates are believed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,11 +88,16 @@ pub(crate) struct Security {
 }
 
 impl Security {
-    /// For the server with this name or address, which is believed as `trust` says.
-    pub(crate) fn new(trust: &Trust, name: &str) -> Result<Self, TlsError> {
+    /// For the server with this name or address, which is believed as `trust` says; `resumes`:
+    /// sessions are taken up again as far as the server lets them.
+    pub(crate) fn new(trust: &Trust, name: &str, resumes: bool) -> Result<Self, TlsError> {
         let name =
             ServerName::try_from(name.to_owned()).map_err(|_| TlsError::Name(name.to_owned()))?;
-        Ok(Self { config: Arc::new(config(trust)?), name })
+        let mut config = config(trust)?;
+        if resumes {
+            config.resumption = Resumption::store(Arc::new(Tickets::default()));
+        }
+        Ok(Self { config: Arc::new(config), name })
     }
 
     /// A new connection.
@@ -186,6 +194,11 @@ impl Tls {
             self.connection.reader().read_exact(&mut self.plain[start..])?;
         }
         Ok(())
+    }
+
+    /// Whether the handshake has taken up an earlier session.
+    pub(crate) fn is_resumed(&self) -> bool {
+        self.connection.handshake_kind() == Some(HandshakeKind::Resumed)
     }
 
     /// Whether the peer has announced its end.

@@ -94,6 +94,23 @@ fn load_over_tls_is_flawless_where_the_certificate_is_believed() {
 }
 
 #[test]
+fn sessions_are_taken_up_again_only_if_that_is_asked_for() {
+    let server = Server::start();
+    for resumes in [false, true] {
+        let target = format!("wss://localhost:{}/", server.address.port()).parse().unwrap();
+        let mut load = Load::new(target, Work::Connect, 1, Duration::from_secs(1));
+        (load.trust, load.resumes) = (Trust::Anybody, resumes);
+        let outcome = load.run(&AtomicBool::new(false), &mut |_| {}).unwrap();
+        assert_eq!(outcome.faults.total(), 0, "{:?}", outcome.faults);
+        let opened = outcome.connections.opened;
+        assert!(opened > 1, "one handshake follows another");
+        // Only the first finds no ticket.
+        let expected = if resumes { opened - 1 } else { 0 };
+        assert_eq!(outcome.connections.resumed, expected, "of {opened}");
+    }
+}
+
+#[test]
 fn load_over_tls_says_why_a_certificate_is_not_believed() {
     let server = Server::start();
     let stranger = Server::start();

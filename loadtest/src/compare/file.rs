@@ -33,6 +33,8 @@ struct Written {
 struct WrittenServer {
     name: String,
     command: String,
+    #[serde(default)]
+    tls: bool,
 }
 
 impl FromStr for Comparison {
@@ -59,8 +61,9 @@ impl Comparison {
         let warm_up = warm_up.unwrap_or(theirs);
         let theirs = time(written.duration.as_deref(), DURATION_DEFAULT)?;
         let stages = stages(warm_up, duration.unwrap_or(theirs), None);
-        let servers =
-            written.servers.into_iter().map(|it| Server::new(it.name, it.command)).collect();
+        let server =
+            |it: WrittenServer| Server { is_secure: it.tls, ..Server::new(it.name, it.command) };
+        let servers = written.servers.into_iter().map(server).collect();
         let workloads =
             written.workloads.into_iter().map(|table| workload(table, &stages)).collect();
         let mut comparison = Self::new(servers, Result::from_iter::<Vec<_>>(workloads)?);

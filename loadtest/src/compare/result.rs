@@ -352,6 +352,10 @@ impl Figures {
             let total = result.errors_total;
             return Err(format!("{total} errors, the first {}: {}", error.kind, error.example));
         }
+        let (resumed, opened) = (result.connections_resumed, result.connections_opened);
+        if report.config.resume && resumed < opened / 2 {
+            return Err(format!("{resumed} of {opened} handshakes took up an earlier session"));
+        }
         let server = result.server.as_ref();
         let server = server.filter(|_| result.ok).ok_or("nothing came")?;
         let per_message =

@@ -167,9 +167,11 @@ impl<S: Scenario> Fleet<'_, S> {
                     Connection::with_deflate(Role::Client)
                 }
             });
+            let resumed = member.is_resumed();
             self.pending -= 1;
             self.open += 1;
             self.counts.opened += 1;
+            self.counts.resumed += usize::from(resumed);
             self.scenario.opened(client, now, &mut self.tally);
         }
         let Phase::Open(connection) = &mut member.phase else { return Ok(()) };

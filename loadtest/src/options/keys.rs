@@ -124,6 +124,7 @@ const KEYS: &[Key] = &[
     key("attacks", &[Abuse]),
     key("attackers", &[Abuse]),
     table("capacity", &[Echo, Fanout, Ticker, Idle, Connect], &["vary", "from", "to"]),
+    key("resume", &[Connect]),
     key("protocols", PLAIN),
     table("headers", PLAIN, &[]),
     key("deflate", PLAIN),

@@ -20,6 +20,9 @@ pub fn table(report: &Report) -> String {
     if config.deflate != Deflate::Off {
         rows.row("deflate", &deflated(config, result));
     }
+    if config.resume {
+        rows.row("resumed", &resumed(result));
+    }
     let early = if result.interrupted { " (interrupted)" } else { "" };
     rows.row("duration", &format!("{:.2} s{early}", result.duration_seconds));
     rows.row("messages", &grouped(result.messages));
@@ -261,6 +264,12 @@ fn deflated(config: &Config, result: &Results) -> String {
             .expect("writing to a String cannot fail");
     }
     text
+}
+
+fn resumed(result: &Results) -> String {
+    let [resumed, opened] =
+        [result.connections_resumed, result.connections_opened].map(|it| grouped(it as u64));
+    format!("sessions of TLS were taken up in {resumed} of {opened} handshakes")
 }
 
 fn clients(config: &Config) -> String {

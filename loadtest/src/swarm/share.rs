@@ -48,11 +48,12 @@ fn sources(all: &[IpAddr], number: usize, processes: usize) -> Vec<IpAddr> {
 impl Outcome {
     /// Both results as one of a load that ran beside the other.
     pub(super) fn beside(mut self, other: Self) -> Self {
-        let Connections { opened, failed, lost, deflated } = other.connections;
+        let Connections { opened, failed, lost, deflated, resumed } = other.connections;
         self.connections.opened += opened;
         self.connections.failed += failed;
         self.connections.lost += lost;
         self.connections.deflated += deflated;
+        self.connections.resumed += resumed;
         self.connecting = self.connecting.max(other.connecting);
         self.measured = self.measured.beside(other.measured);
         self.faults.add(&other.faults);

@@ -27,7 +27,7 @@ impl Gateway {
     ///
     /// When nobody can be believed, or this machine has no port or no thread.
     pub fn open(server: SocketAddr, name: &str, trust: &Trust) -> Result<Self, GatewayError> {
-        let security = Security::new(trust, name)?;
+        let security = Security::new(trust, name, false)?;
         let listener = TcpListener::bind(("127.0.0.1", 0))?;
         let address = listener.local_addr()?;
         let accept = move || {

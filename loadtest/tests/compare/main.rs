@@ -93,6 +93,30 @@ fn a_server_that_fails_is_named_with_its_output_and_the_others_go_on() {
 }
 
 #[test]
+fn a_server_with_tls_is_beside_one_without_and_is_not_taken_for_it() {
+    let notes = Notes::new();
+    let secure = |name, behaviour: Behaviour| {
+        server_named(name, &behaviour.command(&notes)) + "tls = true\n"
+    };
+    let servers = [
+        secure("tls", Behaviour::Secure),
+        server_named("plain", &Behaviour::Echo.command(&notes)),
+        secure("pretender", Behaviour::Echo),
+    ];
+    let text = format!(
+        "rounds = 1\nduration = \"1s\"\nwarm-up = \"0s\"\n{}
+         [[workload]]\nname = \"w\"\nscenario = \"echo\"\nconnections = 2\n",
+        servers.concat()
+    );
+    let Comparison { code, result, table, .. } = compare(&text, &[]);
+    assert_eq!(code, Some(1), "{table}");
+    let rows = result["workloads"][0]["rows"].as_array().unwrap();
+    let has_figures: Vec<bool> = rows.iter().map(|row| row["summary"].is_object()).collect();
+    assert_eq!(has_figures, [true, true, false], "{table}");
+    notes.assert_all_stopped();
+}
+
+#[test]
 fn a_server_is_pinned_from_its_first_moment_and_gets_the_address_that_it_wants() {
     let notes = Notes::new();
     let core = server::first_core();

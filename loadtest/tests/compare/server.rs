@@ -1,13 +1,18 @@
 //! The servers of these tests: this program, asked by its environment to be one.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use rustix::process::{Pid, test_kill_process};
+use rustls::crypto::ring;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use tempfile::TempDir;
 use tungstenite::Message;
 
@@ -16,6 +21,8 @@ use tungstenite::Message;
 pub(crate) enum Behaviour {
     /// Echoes.
     Echo,
+    /// Echoes, over TLS.
+    Secure,
     /// Says why it does not start, and ends.
     Absent,
     /// Never says where it listens.
@@ -56,8 +63,9 @@ impl Notes {
 }
 
 impl Behaviour {
-    const ALL: [(&str, Self); 5] = [
+    const ALL: [(&str, Self); 6] = [
         ("echo", Self::Echo),
+        ("secure", Self::Secure),
         ("absent", Self::Absent),
         ("speechless", Self::Speechless),
         ("mortal", Self::Mortal),
@@ -98,15 +106,32 @@ fn serve() {
     let given = if given.contains(':') && !given.contains("::") { &given } else { "127.0.0.1:0" };
     let listener = TcpListener::bind(given).unwrap();
     println!("listening on {}", listener.local_addr().unwrap());
+    let identity = (behaviour == Behaviour::Secure).then(identity);
     for stream in listener.incoming() {
         let stream = stream.unwrap();
-        thread::spawn(move || answer(stream, behaviour));
+        stream.set_nodelay(true).unwrap();
+        let tcp = stream.try_clone().unwrap();
+        match identity.clone() {
+            None => thread::spawn(move || answer(stream, &tcp, behaviour)),
+            Some(config) => thread::spawn(move || {
+                let connection = ServerConnection::new(config).unwrap();
+                answer(StreamOwned::new(connection, stream), &tcp, behaviour);
+            }),
+        };
     }
 }
 
-/// Answers messages until the peer ends it.
-fn answer(stream: TcpStream, behaviour: Behaviour) {
-    stream.set_nodelay(true).unwrap();
+/// TLS with a certificate that nobody vouches for.
+fn identity() -> Arc<ServerConfig> {
+    let own = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let key = PrivateKeyDer::try_from(own.signing_key.serialize_der()).unwrap();
+    let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
+    let builder = builder.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+    Arc::new(builder.with_single_cert(vec![own.cert.der().clone()], key).unwrap())
+}
+
+/// Answers messages of a stream over `tcp` until the peer ends it.
+fn answer(stream: impl Read + Write, tcp: &TcpStream, behaviour: Behaviour) {
     let Ok(mut socket) = tungstenite::accept(stream) else { return };
     while let Ok(message) = socket.read() {
         if !message.is_binary() {
@@ -114,7 +139,7 @@ fn answer(stream: TcpStream, behaviour: Behaviour) {
         }
         let answer = match behaviour {
             Behaviour::Mortal => {
-                socket.get_ref().shutdown(Shutdown::Both).unwrap();
+                tcp.shutdown(Shutdown::Both).unwrap();
                 thread::park_timeout(Duration::from_millis(300));
                 eprintln!("cannot go on");
                 process::exit(1);
