@@ -8,6 +8,8 @@
 // this folder. With more than one thread it is Node's cluster, a process each.
 
 import cluster from "node:cluster";
+import { readFileSync } from "node:fs";
+import { createServer } from "node:https";
 import { parseArgs } from "node:util";
 import { WebSocketServer } from "ws";
 
@@ -23,6 +25,9 @@ const { values, positionals } = parseArgs({
     size: { type: "string", default: "125" },
     rate: { type: "string", default: "0" },
     burst: { type: "string", default: "128" },
+    // Both: it speaks wss://, by Node's own TLS, which is OpenSSL.
+    "tls-certificate": { type: "string" },
+    "tls-key": { type: "string" },
   },
 });
 const task = positionals[0];
@@ -35,17 +40,26 @@ const [size, rate, burst, threads] = ["size", "rate", "burst", "threads"].map((n
 /** Opens the server; `listening` gets its address. */
 function listen(listening) {
   const colon = values.listen.lastIndexOf(":");
-  const options = {
+  const place = {
     host: values.listen.slice(0, colon),
     port: Number(values.listen.slice(colon + 1)),
     backlog: 4096,
-    perMessageDeflate: values.deflate,
   };
+  const options = { perMessageDeflate: values.deflate };
   if (values["max-message"] !== undefined) options.maxPayload = Number(values["max-message"]);
-  const server = new WebSocketServer(options, () => {
+  let server;
+  const listens = () => {
     const { address, port } = server.address();
     listening(`${address}:${port}`);
-  });
+  };
+  if (values["tls-certificate"] === undefined) {
+    server = new WebSocketServer({ ...options, ...place }, listens);
+  } else {
+    const [cert, key] = ["tls-certificate", "tls-key"].map((name) => readFileSync(values[name]));
+    const outer = createServer({ cert, key });
+    server = new WebSocketServer({ ...options, server: outer });
+    outer.listen(place, listens);
+  }
   return server;
 }
 

@@ -12,9 +12,9 @@ use bytes::Bytes;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpStream;
 
 use crate::connection::{self, run};
+use crate::transport::Transport;
 use crate::upgrade::Handover;
 use crate::{Failure, Options, Work};
 
@@ -37,7 +37,11 @@ impl connection::Message for Message {
 }
 
 /// Serves one connection as `axum::serve` does; the listener is this program's.
-pub(crate) async fn serve(stream: TcpStream, options: Options, work: Work) -> Result<(), Failure> {
+pub(crate) async fn serve(
+    stream: impl Transport,
+    options: Options,
+    work: Work,
+) -> Result<(), Failure> {
     let state = (Arc::new(Handover::new(work)), options);
     let router = Router::new().route("/{*path}", any(upgrade)).route("/", any(upgrade));
     let service = TowerToHyperService::new(router.with_state(state));

@@ -18,14 +18,18 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, BufWriter};
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 use crate::publisher::Subscription;
+use crate::transport::Transport;
 use crate::upgrade::Handover;
 use crate::{Failure, Options, WRITE_BUFFER_BYTES, Work};
 
-pub(crate) async fn serve(stream: TcpStream, options: Options, work: Work) -> Result<(), Failure> {
+pub(crate) async fn serve(
+    stream: impl Transport,
+    options: Options,
+    work: Work,
+) -> Result<(), Failure> {
     let work = Handover::new(work);
     let service = service_fn(async |mut request: Request<Incoming>| {
         if !is_upgrade_request(&request) {

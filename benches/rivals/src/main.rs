@@ -15,6 +15,7 @@ mod publisher;
 mod sockudo_ws;
 mod tokio_tungstenite;
 mod tokio_websockets;
+mod transport;
 mod upgrade;
 mod web_socket;
 mod yawc;
@@ -22,12 +23,15 @@ mod yawc;
 use std::error::Error;
 use std::io::Write as _;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime;
+use tokio_rustls::TlsAcceptor;
 
 use crate::publisher::{Publisher, Subscription};
+use crate::transport::Transport;
 
 /// Whatever ended a connection.
 type Failure = Box<dyn Error + Send + Sync>;
@@ -38,6 +42,12 @@ struct Arguments {
     library: Library,
     #[command(subcommand)]
     task: Task,
+    /// Certificates in PEM form, the server's own first: it then speaks wss://.
+    #[arg(long, global = true, requires = "tls_key")]
+    tls_certificate: Option<PathBuf>,
+    /// The private key of the certificate, in PEM form.
+    #[arg(long, global = true, requires = "tls_certificate")]
+    tls_key: Option<PathBuf>,
 }
 
 /// Whose server to run.
@@ -121,7 +131,12 @@ impl Library {
         matches!(self, Self::SockudoWs | Self::Yawc)
     }
 
-    async fn serve(self, stream: TcpStream, options: Options, work: Work) -> Result<(), Failure> {
+    async fn serve(
+        self,
+        stream: impl Transport,
+        options: Options,
+        work: Work,
+    ) -> Result<(), Failure> {
         match self {
             Self::Axum => axum::serve(stream, options, work).await,
             Self::Fastwebsockets => fastwebsockets::serve(stream, options, work).await,
@@ -136,7 +151,7 @@ impl Library {
 }
 
 fn main() -> Result<(), Failure> {
-    let Arguments { library, task } = Arguments::parse();
+    let Arguments { library, task, tls_certificate, tls_key } = Arguments::parse();
     let (options, publication) = match task {
         Task::Echo(options) => (options, None),
         Task::Broadcast { options, publication } => (options, Some(publication)),
@@ -144,7 +159,12 @@ fn main() -> Result<(), Failure> {
     if options.deflate && !library.offers_deflate() {
         return Err("this library has no permessage-deflate".into());
     }
+    let acceptor = tls_certificate.zip(tls_key);
+    let acceptor = acceptor.map(|(chain, key)| transport::acceptor(&chain, &key)).transpose()?;
     if library == Library::Floor {
+        if acceptor.is_some() {
+            return Err("the floor has no TLS".into());
+        }
         return serve_floor(options, publication);
     }
     let mut runtime = match options.threads {
@@ -152,7 +172,7 @@ fn main() -> Result<(), Failure> {
         _ => runtime::Builder::new_multi_thread(),
     };
     let runtime = runtime.worker_threads(options.threads.into()).enable_all().build()?;
-    runtime.block_on(accept(library, options, publication))
+    runtime.block_on(accept(library, options, publication, acceptor))
 }
 
 /// Serves with nothing but epoll.
@@ -169,6 +189,7 @@ async fn accept(
     library: Library,
     options: Options,
     publication: Option<Publication>,
+    acceptor: Option<TlsAcceptor>,
 ) -> Result<(), Failure> {
     let listener = listen(options.listen)?;
     let publisher = publication.map(Publisher::start);
@@ -183,10 +204,13 @@ async fn accept(
         let work = publisher
             .as_ref()
             .map_or(Work::Echo, |publisher| Work::Broadcast(publisher.subscription()));
-        tokio::spawn(async move {
-            // What a peer did wrong is no news: suites do it all the time.
-            let _ = library.serve(stream, options, work).await;
-        });
+        // What a peer did wrong is no news: suites do it all the time.
+        match acceptor.clone() {
+            None => drop(tokio::spawn(library.serve(stream, options, work))),
+            Some(acceptor) => drop(tokio::spawn(async move {
+                library.serve(acceptor.accept(stream).await?, options, work).await
+            })),
+        }
     }
 }
 

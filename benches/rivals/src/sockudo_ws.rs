@@ -9,9 +9,9 @@ use sockudo_ws::{
     CompressedWebSocketStream, Config, DeflateConfig, Message, Role, WebSocketStream,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 
 use crate::connection::{self, run};
+use crate::transport::Transport;
 use crate::{Failure, Options, Work};
 
 impl connection::Message for Message {
@@ -33,7 +33,7 @@ impl connection::Message for Message {
 }
 
 pub(crate) async fn serve(
-    mut stream: TcpStream,
+    mut stream: impl Transport,
     options: Options,
     work: Work,
 ) -> Result<(), Failure> {
@@ -52,7 +52,7 @@ pub(crate) async fn serve(
 }
 
 async fn serve_with_deflate(
-    mut stream: TcpStream,
+    mut stream: impl Transport,
     config: Config,
     options: Options,
     work: Work,

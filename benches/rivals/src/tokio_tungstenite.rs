@@ -2,12 +2,12 @@
 //! `autobahn-server` and `echo-server` examples. It has no permessage-deflate.
 
 use bytes::Bytes;
-use tokio::net::TcpStream;
 use tokio_tungstenite::accept_async_with_config;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
 use crate::connection::{self, run};
+use crate::transport::Transport;
 use crate::{Failure, Options, Work};
 
 impl connection::Message for Message {
@@ -28,7 +28,11 @@ impl connection::Message for Message {
     }
 }
 
-pub(crate) async fn serve(stream: TcpStream, options: Options, work: Work) -> Result<(), Failure> {
+pub(crate) async fn serve(
+    stream: impl Transport,
+    options: Options,
+    work: Work,
+) -> Result<(), Failure> {
     let mut config = WebSocketConfig::default();
     if let Some(size) = options.max_message {
         config = config.max_message_size(Some(size)).max_frame_size(Some(size));

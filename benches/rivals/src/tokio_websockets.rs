@@ -2,10 +2,10 @@
 //! example. It has no permessage-deflate.
 
 use bytes::Bytes;
-use tokio::net::TcpStream;
 use tokio_websockets::{Config, Limits, Message, ServerBuilder};
 
 use crate::connection::{self, run};
+use crate::transport::Transport;
 use crate::{Failure, Options, WRITE_BUFFER_BYTES, Work};
 
 impl connection::Message for Message {
@@ -26,7 +26,11 @@ impl connection::Message for Message {
     }
 }
 
-pub(crate) async fn serve(stream: TcpStream, options: Options, work: Work) -> Result<(), Failure> {
+pub(crate) async fn serve(
+    stream: impl Transport,
+    options: Options,
+    work: Work,
+) -> Result<(), Failure> {
     let mut limits = Limits::default();
     if let Some(size) = options.max_message {
         limits = limits.max_payload_len(Some(size));

@@ -13,16 +13,20 @@ use hyper::upgrade::Upgraded;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, BufReader, BufWriter};
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
 use web_socket::{CloseCode, DataType, Event, MessageType, Stream, WebSocket};
 
 use crate::publisher::Subscription;
+use crate::transport::Transport;
 use crate::upgrade::Handover;
 use crate::{Failure, Options, WRITE_BUFFER_BYTES, Work};
 
-pub(crate) async fn serve(stream: TcpStream, options: Options, work: Work) -> Result<(), Failure> {
+pub(crate) async fn serve<S: Transport>(
+    stream: S,
+    options: Options,
+    work: Work,
+) -> Result<(), Failure> {
     let work = Handover::new(work);
     let service = service_fn(async |mut request: Request<Incoming>| {
         let Ok(response) = create_response_with_body(&request, String::new) else {
@@ -30,7 +34,7 @@ pub(crate) async fn serve(stream: TcpStream, options: Options, work: Work) -> Re
         };
         if let Some(work) = work.take() {
             let upgraded = hyper::upgrade::on(&mut request);
-            tokio::spawn(async move { run(upgraded.await?, options, work).await });
+            tokio::spawn(async move { run::<S>(upgraded.await?, options, work).await });
         }
         Ok(response)
     });
@@ -38,11 +42,15 @@ pub(crate) async fn serve(stream: TcpStream, options: Options, work: Work) -> Re
     Ok(())
 }
 
-async fn run(upgraded: Upgraded, options: Options, work: Work) -> Result<(), Failure> {
+async fn run<S: Transport>(
+    upgraded: Upgraded,
+    options: Options,
+    work: Work,
+) -> Result<(), Failure> {
     let parts = upgraded
-        .downcast::<TokioIo<TcpStream>>()
+        .downcast::<TokioIo<S>>()
         .map_err(|_| "the connection is not the one that was accepted")?;
-    let (read, write) = parts.io.into_inner().into_split();
+    let (read, write) = parts.io.into_inner().halves();
     let input = BufReader::new(std::io::Cursor::new(parts.read_buf).chain(read));
     match work {
         Work::Echo => echo(connection(tokio::io::join(input, write), options)).await?,

@@ -12,10 +12,10 @@ use futures_util::{Sink, Stream};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use yawc::{Frame, HttpWebSocket, OpCode, Options as YawcOptions, WebSocket, WebSocketError};
 
 use crate::connection::{self, run};
+use crate::transport::Transport;
 use crate::upgrade::Handover;
 use crate::{Failure, Options, WRITE_BUFFER_BYTES, Work};
 
@@ -90,7 +90,11 @@ impl Sink<Frame> for Connection {
     }
 }
 
-pub(crate) async fn serve(stream: TcpStream, options: Options, work: Work) -> Result<(), Failure> {
+pub(crate) async fn serve(
+    stream: impl Transport,
+    options: Options,
+    work: Work,
+) -> Result<(), Failure> {
     let work = Handover::new(work);
     let service = service_fn(async |mut request| {
         let (response, upgraded) =

@@ -4,6 +4,8 @@
 // published with `publish`, which gathers what a turn of the loop brings and writes it once. Its limits
 // for back-pressure are those of its examples, so that nobody is dropped or cut off.
 //
+// Compiled without LIBUS_NO_SSL it is the same with TLS, as its SSLApp has it: by OpenSSL.
+//
 // The flags, the first line of output and what is published are those of the servers in Rust in the
 // folder above. Each further thread has a loop of its own on the same port.
 
@@ -36,10 +38,19 @@ struct Options {
     unsigned size = 125;
     unsigned rate = 0;
     unsigned burst = 128;
+    std::string tls_certificate;
+    std::string tls_key;
 };
 
+#ifdef LIBUS_NO_SSL
+constexpr bool has_tls = false;
+#else
+constexpr bool has_tls = true;
+#endif
+
 struct PerConnection {};
-using Connection = uWS::WebSocket<false, true, PerConnection>;
+using App = uWS::TemplatedApp<has_tls>;
+using Connection = uWS::WebSocket<has_tls, true, PerConnection>;
 
 uint64_t now_ns() {
     timespec now{};
@@ -57,7 +68,7 @@ public:
     void run(int port, Listening &&listening) {
         app.ws<PerConnection>("/*", behavior());
         app.listen(options.host, port, [&](us_listen_socket_t *socket) {
-            listening(socket ? us_socket_local_port(0, reinterpret_cast<us_socket_t *>(socket)) : -1);
+            listening(socket ? us_socket_local_port(has_tls, reinterpret_cast<us_socket_t *>(socket)) : -1);
         });
         app.run();
     }
@@ -68,7 +79,12 @@ public:
     }
 
 private:
-    auto behavior() -> uWS::App::WebSocketBehavior<PerConnection> {
+    static uWS::SocketContextOptions identity(const Options &options) {
+        if constexpr (!has_tls) return {};
+        return {.key_file_name = options.tls_key.c_str(), .cert_file_name = options.tls_certificate.c_str()};
+    }
+
+    auto behavior() -> App::WebSocketBehavior<PerConnection> {
         return {
             .compression = uWS::DISABLED,
             .maxPayloadLength = options.max_message,
@@ -151,7 +167,7 @@ private:
     const Options &options;
     std::vector<Shard *> &all;
     uWS::Loop *loop = uWS::Loop::get();
-    uWS::App app;
+    App app{identity(options)};
     std::vector<Connection *> connections;
     std::string payload = std::string(options.size, '.');
     bool publishing = false;
@@ -193,9 +209,16 @@ Options parse(int count, char **words) {
             options.rate = number();
         } else if (name == "--burst") {
             options.burst = std::max(1U, number());
+        } else if (name == "--tls-certificate") {
+            options.tls_certificate = value;
+        } else if (name == "--tls-key") {
+            options.tls_key = value;
         } else {
             fail("an unknown option");
         }
+    }
+    if ((options.tls_certificate.empty() || options.tls_key.empty()) == has_tls) {
+        fail("a certificate and a key go with TLS, and nothing without it");
     }
     return options;
 }
