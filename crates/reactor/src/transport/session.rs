@@ -169,7 +169,7 @@ impl Session {
             let wanted = missing(&self.tail).min(rest.len());
             let (now, later) = rest.split_at_mut(wanted);
             let mut tail = mem::take(&mut self.tail);
-            tail.reserve_exact(now.len());
+            // Byte by byte it must not be moved for each.
             tail.extend_from_slice(now);
             let used = self.advance(&mut tail, plain, &mut received);
             if used < tail.len() {
@@ -178,7 +178,21 @@ impl Session {
             }
             rest = later;
         }
+        if self.tail.len() > self.tail_bytes_max() && received.ended.is_none() {
+            self.tail = Vec::new();
+            self.stage = Stage::Failed;
+            let words = "a message of TLS is longer than any that is said here";
+            received.ended = Some(Some(TlsError::Peer(words.to_owned())));
+        }
         received
+    }
+
+    /// How much is kept that is not complete.
+    const fn tail_bytes_max(&self) -> usize {
+        match (&self.side, self.stage) {
+            (Side::Client(_), Stage::Handshake) => CHAIN_BYTES_MAX,
+            _ => TAIL_BYTES_MAX,
+        }
     }
 
     /// Reads records as far as they are whole; gives how much of `bytes` is done with.
@@ -361,6 +375,12 @@ fn drive<M: Machine>(
                     discard += record.discard;
                     plain.extend_from_slice(record.payload);
                 }
+                // Whoever receives data may send it; and to ask once more what comes next is a tenth of
+                // what TLS costs a short message.
+                driven.can_send = true;
+                goes_on = driven.used + discard < incoming.len()
+                    || machine.wants_write()
+                    || !matches!(word, Word::Nothing);
             }
             Ok(ConnectionState::EncodeTlsData(mut data)) => encode(&mut data, out),
             Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
@@ -439,6 +459,15 @@ const HEADER_BYTES: usize = 5;
 
 /// The most plain bytes of a record (RFC 8446 section 5.1).
 const RECORD_BYTES: usize = 16 * 1024;
+
+/// An unfinished record, and as much again of a message that is spread over several: a hello is 2 KB
+/// at most. rustls takes messages of 64 KB in records of one byte each, which would keep 1.5 MB of a
+/// connection for as long as its peer likes.
+const TAIL_BYTES_MAX: usize = 2 * (HEADER_BYTES + RECORD_BYTES + 2048);
+
+/// As that, while a server may show its certificates, of which there may be many: 64 KB, the longest
+/// message that rustls takes.
+const CHAIN_BYTES_MAX: usize = 64 * 1024 + TAIL_BYTES_MAX;
 
 /// What a record has besides: header, explicit nonce of TLS 1.2, type of TLS 1.3, tag; generously.
 const OVERHEAD_BYTES_MAX: usize = 64;

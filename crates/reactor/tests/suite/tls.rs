@@ -5,6 +5,7 @@
 //! `world::OverTls`. What TLS draws at random is not of a simulation's seed: the same seed cuts at
 //! the same places, and the bytes differ.
 
+mod attack;
 mod authority;
 mod client;
 mod dialing;
