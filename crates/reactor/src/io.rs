@@ -13,6 +13,7 @@
 
 pub(crate) mod choice;
 pub(crate) mod epoll;
+mod reserve;
 pub mod sim;
 #[expect(unsafe_code, reason = "the kernel is told addresses; see its files")]
 pub(crate) mod uring;

@@ -38,7 +38,7 @@ use socket2::{Domain, Protocol, SockRef, Socket as Dialed, Type};
 
 pub(crate) use self::features::{Features, explain};
 
-use self::accepts::{Accepts, descriptor, is_passing};
+use self::accepts::{Accepts, descriptor};
 use self::buffers::{Buffers, Piece};
 use self::ring::{Completed, Operation, Ring, Tag, Target};
 use self::sends::Sends;
@@ -339,34 +339,6 @@ impl Uring {
             }
             Operation::Send | Operation::Aside => None,
         }
-    }
-
-    fn accepted(&mut self, place: u32, result: Result<u32, Errno>) -> Option<Found> {
-        let accepts = self.accepts.as_mut()?;
-        let peer = accepts.completed(place);
-        let file = match result {
-            Ok(index) if accepts.is_into_table() => File::Direct(index),
-            Ok(number) if self.shares_out => return Some(Found::Arrived(descriptor(number), peer)),
-            Ok(number) => File::Plain(descriptor(number)),
-            Err(error) if is_passing(error) => return None,
-            // Somebody has told the socket not to wait, and the kernel heeds it.
-            Err(Errno::AGAIN) => {
-                self.accept_failed = true;
-                return None;
-            }
-            // The table is full: the kernel had accepted it, and has closed it.
-            Err(error @ Errno::NFILE) if accepts.is_into_table() => {
-                return Some(Found::NotAccepted(error.into(), true));
-            }
-            Err(error) => {
-                self.accept_failed = true;
-                return Some(Found::NotAccepted(error.into(), false));
-            }
-        };
-        Some(match self.seat(file, false) {
-            Ok(key) => Found::Accepted(key, peer),
-            Err(error) => Found::NotAccepted(error, true),
-        })
     }
 
     /// Looks whether a connection of ours has come about.

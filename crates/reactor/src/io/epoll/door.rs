@@ -3,27 +3,24 @@
 //! Connections are accepted in batches, so that a storm of them does not hold up those that are open.
 //! The kernel tells of a queue once, when it begins: whoever leaves something in it has to come back.
 //!
-//! When descriptors are used up, a connection in the queue would wait for an answer that does not come,
-//! and its client with it. So one descriptor is kept in reserve: it is given up to accept the
-//! connection, which is closed at once, and taken again. A client that is turned away so can try
-//! another server or come back; one that hangs cannot. What that does not help against (no memory, no
-//! descriptor in the whole system) is tried again after a while.
+//! Who comes while descriptors are used up is turned away with the one in reserve
+//! ([`Reserve`](crate::io::reserve)).
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use mio::net::{TcpListener, TcpStream};
-use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
+
+use crate::io::reserve::{Reserve, lacks_descriptors};
 
 /// A listening socket, or none.
 #[derive(Debug)]
 pub(super) struct Door {
     listener: Option<TcpListener>,
     /// Given up to refuse a connection when there is no other descriptor.
-    reserve: Option<OwnedFd>,
+    reserve: Option<Reserve>,
     shares_out: bool,
     /// Connections that this turn may still take.
     left: usize,
@@ -54,16 +51,16 @@ impl Door {
     const RETRY: Duration = Duration::from_millis(50);
 
     pub(super) fn new(listener: Option<TcpListener>, shares_out: bool) -> Self {
-        let reserve = listener.as_ref().and_then(|_| reserve());
+        let reserve = listener.as_ref().map(|_| Reserve::new());
         Self { listener, reserve, shares_out, left: 0, paused: false, failed: false }
     }
 
     /// Begins a turn; gives for how long the shard may wait at most.
     pub(super) fn open(&mut self, timeout: Option<Duration>) -> Option<Duration> {
         self.left = Self::ACCEPTS_MAX;
-        if self.reserve.is_none() && self.listener.is_some() {
-            // Another thread was faster the last time.
-            self.reserve = reserve();
+        if let Some(reserve) = &self.reserve {
+            // There may have been no descriptor the last time.
+            reserve.renew();
         }
         if !self.failed || self.paused {
             return timeout;
@@ -87,20 +84,37 @@ impl Door {
             }
             self.left -= 1;
             let error = match listener.accept() {
-                Ok((stream, peer)) => return Knock::Accepted(stream, peer),
+                Ok((stream, peer)) if self.may_stay() => return Knock::Accepted(stream, peer),
+                Ok(_) => return Knock::Refused(Errno::MFILE.into()),
                 Err(error) => error,
             };
             match error.kind() {
                 ErrorKind::WouldBlock => return Knock::Nobody,
                 // The peer was gone before it was accepted.
-                ErrorKind::ConnectionAborted | ErrorKind::Interrupted => {}
-                _ if lacks_descriptors(&error) && self.refuse() => return Knock::Refused(error),
-                _ => {
-                    self.failed = true;
-                    return Knock::Failed(error);
-                }
+                ErrorKind::ConnectionAborted | ErrorKind::Interrupted => continue,
+                _ => {}
             }
+            let refused = match &self.reserve {
+                Some(reserve) if lacks_descriptors(&error) => reserve.refuse(|| listener.accept()),
+                _ => None,
+            };
+            match refused {
+                Some(Ok(())) => return Knock::Refused(error),
+                // Whether anybody is there is not told without a descriptor.
+                Some(Err(nobody)) if nobody.kind() == ErrorKind::WouldBlock => {
+                    return Knock::Nobody;
+                }
+                _ => {}
+            }
+            self.failed = true;
+            return Knock::Failed(error);
         }
+    }
+
+    /// Whether a connection that was accepted may stay. If not it has the descriptor that is to be in
+    /// reserve, which another shard has given up for a moment.
+    fn may_stay(&self) -> bool {
+        self.reserve.as_ref().is_none_or(Reserve::is_whole)
     }
 
     /// Whether newcomers go to whichever shard has least.
@@ -121,26 +135,4 @@ impl Door {
         self.reserve = None;
         self.listener.take()
     }
-
-    /// Closes the first of the queue, with the descriptor that was kept for it. `false`: there was
-    /// none, or another thread was faster.
-    fn refuse(&mut self) -> bool {
-        let Some(listener) = &self.listener else { return false };
-        if self.reserve.take().is_none() {
-            return false;
-        }
-        let refused = listener.accept().is_ok();
-        self.reserve = reserve();
-        refused
-    }
-}
-
-/// A descriptor that is good for nothing but to be given up.
-fn reserve() -> Option<OwnedFd> {
-    eventfd(0, EventfdFlags::CLOEXEC).ok()
-}
-
-/// Whether it is this process that has no more descriptors, or the system.
-fn lacks_descriptors(error: &io::Error) -> bool {
-    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
 }
