@@ -208,7 +208,28 @@ pub trait Backend {
 
     /// After [`Backend::stop_accepting`]: whether all that has been accepted has been reported. A
     /// completion follows while it has not.
-    fn has_stopped(&self) -> bool {
+    fn has_stopped(&self) -> bool;
+
+    /// Bytes of memory that the back end holds for single connections: buffers, and sessions of TLS.
+    fn held_bytes(&self) -> usize {
+        0
+    }
+
+    /// The same of those that were written off.
+    fn leaving_bytes(&self) -> usize {
+        0
+    }
+
+    /// What [`Backend::held_bytes`] has of this connection.
+    fn held_by(&self, key: Key) -> usize {
+        let _ = key;
+        0
+    }
+
+    /// The connection is being ended for want of memory: what is held for it counts no more. `false`: a
+    /// last word would not leave now, so there is to be none.
+    fn write_off(&mut self, key: Key) -> bool {
+        let _ = key;
         true
     }
 

@@ -65,6 +65,8 @@ counters! {
     receiving_bytes_now,
     /// Bytes held now that sockets did not take.
     unsent_bytes_now,
+    /// Bytes held now by sessions of TLS: their state, about, and what they have buffered.
+    tls_bytes_now,
     /// Bytes of publications retained for connections that lag now.
     retained_bytes_now,
     /// Connections accepted.

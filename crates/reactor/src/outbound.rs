@@ -5,6 +5,7 @@
 //! connection, and no buffer per connection. Only a connection whose socket did not take
 //! everything has an [`Unsent`] of its own until the socket has room again.
 
+use crate::limits::Limits;
 use crate::memory::Account;
 
 /// Where in the gathered bytes a connection's own bytes of this turn lie; empty if it has none.
@@ -184,6 +185,11 @@ impl Unsent {
     pub(crate) fn drop_data(&mut self) {
         self.data = Vec::new();
         self.count();
+    }
+
+    /// Whether no message waits, and what does is short: Pongs, a Close, the rest of a small frame.
+    pub(crate) const fn is_bare(&self) -> bool {
+        self.data.is_empty() && self.accounted <= Limits::EVICTED_BYTES_MAX
     }
 
     /// Bytes of memory that it holds.

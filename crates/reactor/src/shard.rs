@@ -253,6 +253,8 @@ impl<H: Handler, B: Backend> Shard<H, B> {
         counters.deflate_dedicated_bytes_now = self.local.deflaters.dedicated_bytes as u64;
         counters.receiving_bytes_now = self.local.receiving as u64;
         counters.unsent_bytes_now = self.local.unsent.bytes() as u64;
+        let tls_bytes = self.backend.held_bytes() + self.backend.leaving_bytes();
+        counters.tls_bytes_now = tls_bytes as u64;
         counters.retained_bytes_now = self.local.fanouts.retained_bytes() as u64;
         self.shared.store(counters);
         let hub = &self.local.hub;

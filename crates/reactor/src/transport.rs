@@ -13,6 +13,7 @@
 //!
 //! Invariant: plain bytes never reach the socket of a connection with a session.
 
+mod memory;
 mod provider;
 mod session;
 mod tls;
@@ -31,6 +32,7 @@ use rustls::{ClientConfig, ServerConfig};
 pub use self::tls::{Certificate, Tls};
 pub use self::trust::Trust;
 
+use self::memory::Memory;
 use self::session::Session;
 use crate::clock::Timestamp;
 use crate::error::TlsError;
@@ -58,6 +60,7 @@ pub(crate) struct Secure<B> {
     client: Option<Arc<ClientConfig>>,
     /// By slot.
     sessions: Vec<Option<Box<Session>>>,
+    memory: Memory,
     /// That of the connection which is begun next.
     dialed: Option<Box<Session>>,
     /// What the shard is to be told before anything else happens.
@@ -105,6 +108,7 @@ impl<B: Backend> Secure<B> {
             server: security.tls.as_ref().map(|it| Arc::clone(it.config())),
             client: security.trust.as_ref().map(|it| Arc::clone(it.config())),
             sessions: Vec::new(),
+            memory: Memory::default(),
             dialed: None,
             notices: VecDeque::new(),
             listed: Vec::new(),
@@ -131,12 +135,13 @@ impl<B: Backend> Secure<B> {
 
     /// Sends what TLS has to say of its own: its handshakes, above all.
     fn speak(&mut self) {
-        let Self { sockets, sessions, notices, listed, results, .. } = self;
+        let Self { sockets, sessions, memory, notices, listed, results, .. } = self;
         listed.retain(|key| {
             let Some(session) = find(sessions, *key) else { return false };
             session.is_listed = false;
             if session.has_ended {
                 session.pending = Vec::new();
+                memory.note(session);
             }
             !session.pending.is_empty() && !session.is_blocked
         });
@@ -154,6 +159,7 @@ impl<B: Backend> Secure<B> {
                     session.is_blocked = !session.pending.is_empty();
                     if !session.is_blocked {
                         emptied(session, key, sockets, notices);
+                        memory.note(session);
                     }
                 }
                 Sent::Broken(kind) => {
@@ -180,7 +186,11 @@ impl<B: Backend> Secure<B> {
                 return results.push(sent);
             }
             let start = self.sealed.len();
-            self.sealed.append(&mut session.pending);
+            if !session.pending.is_empty() {
+                // With its memory, which an idle connection does not need.
+                self.sealed.extend_from_slice(&std::mem::take(&mut session.pending));
+                self.memory.note(session);
+            }
             let end = length.min(given + PORTION_BYTES);
             let portion = portion(outgoing, given..end, &mut self.joined);
             if !session.seal(portion, &mut self.sealed) {
@@ -208,7 +218,7 @@ impl<B: Backend> Secure<B> {
     /// Sends what is sealed. Gives whether the last item has left whole; what became of an item is
     /// told, unless there is more to come of it.
     fn transmit(&mut self, results: &mut Vec<Sent>) -> bool {
-        let Self { sockets, sessions, sealed, items, results: sent, .. } = self;
+        let Self { sockets, sessions, memory, sealed, items, results: sent, .. } = self;
         if items.is_empty() {
             return true;
         }
@@ -238,6 +248,7 @@ impl<B: Backend> Secure<B> {
                         .extend_from_slice(&sealed[item.sealed.start + taken..item.sealed.end]);
                     session.is_blocked = true;
                     session.is_awaited = true;
+                    memory.note(session);
                 }
                 results.push(match item.is_last {
                     true => Sent::Held(item.given),
@@ -254,12 +265,13 @@ impl<B: Backend> Secure<B> {
 fn accept(
     server: Option<&Arc<ServerConfig>>,
     sessions: &mut Vec<Option<Box<Session>>>,
+    memory: &mut Memory,
     notices: &mut VecDeque<Notice>,
     key: Key,
 ) {
     match server.map(|it| Session::accepting(key.generation, it)) {
         None => {}
-        Some(Ok(session)) => install(sessions, key, Box::new(session)),
+        Some(Ok(session)) => install(sessions, memory, key, Box::new(session)),
         Some(Err(error)) => {
             // Never with the configuration that a `Tls` has.
             let error = Some(TlsError::Peer(error.to_string()).into());
@@ -268,7 +280,13 @@ fn accept(
     }
 }
 
-fn install(sessions: &mut Vec<Option<Box<Session>>>, key: Key, session: Box<Session>) {
+fn install(
+    sessions: &mut Vec<Option<Box<Session>>>,
+    memory: &mut Memory,
+    key: Key,
+    mut session: Box<Session>,
+) {
+    memory.note(&mut session);
     if sessions.len() <= key.index() {
         sessions.resize_with(key.index() + 1, || None);
     }
@@ -329,16 +347,17 @@ impl<B: Backend> Backend for Secure<B> {
 
     fn next(&mut self) -> Option<Completion<'_>> {
         if self.notices.is_empty() {
-            let Self { sockets, server, sessions, notices, listed, plain, .. } = self;
+            let Self { sockets, server, sessions, memory, notices, listed, plain, .. } = self;
             match sockets.next()? {
                 Completion::Accepted { key, peer } => {
-                    accept(server.as_ref(), sessions, notices, key);
+                    accept(server.as_ref(), sessions, memory, notices, key);
                     return Some(Completion::Accepted { key, peer });
                 }
                 Completion::Connected { key } => match find(sessions, key) {
                     None => return Some(Completion::Connected { key }),
                     Some(session) => {
                         session.greet();
+                        memory.note(session);
                         Self::list(listed, session, key);
                     }
                 },
@@ -347,6 +366,7 @@ impl<B: Backend> Backend for Secure<B> {
                     Some(session) => {
                         plain.clear();
                         received(session, key, bytes, plain, notices);
+                        memory.note(session);
                         Self::list(listed, session, key);
                     }
                 },
@@ -366,6 +386,7 @@ impl<B: Backend> Backend for Secure<B> {
                     Some(session) if session.is_deaf() => {}
                     Some(session) => {
                         let cut = session.end();
+                        memory.note(session);
                         let error = error.or_else(|| cut.map(io::Error::from));
                         return Some(Completion::Ended { key, error });
                     }
@@ -399,14 +420,15 @@ impl<B: Backend> Backend for Secure<B> {
         let key = self.sockets.connect(address, again)?;
         if let Some(mut session) = dialed {
             session.generation = key.generation;
-            install(&mut self.sessions, key, session);
+            install(&mut self.sessions, &mut self.memory, key, session);
         }
         Ok(key)
     }
 
     fn adopt(&mut self, newcomer: Newcomer) -> io::Result<Key> {
         let key = self.sockets.adopt(newcomer)?;
-        accept(self.server.as_ref(), &mut self.sessions, &mut self.notices, key);
+        let Self { server, sessions, memory, notices, .. } = self;
+        accept(server.as_ref(), sessions, memory, notices, key);
         Ok(key)
     }
 
@@ -442,7 +464,10 @@ impl<B: Backend> Backend for Secure<B> {
         if self.push(key) {
             match find(&mut self.sessions, key) {
                 None => self.sockets.finish(key),
-                Some(session) => emptied(session, key, &mut self.sockets, &mut self.notices),
+                Some(session) => {
+                    emptied(session, key, &mut self.sockets, &mut self.notices);
+                    self.memory.note(session);
+                }
             }
         }
     }
@@ -476,6 +501,28 @@ impl<B: Backend> Backend for Secure<B> {
         self.sockets.stop_accepting();
     }
 
+    fn has_stopped(&self) -> bool {
+        self.sockets.has_stopped()
+    }
+
+    fn held_bytes(&self) -> usize {
+        self.memory.held()
+    }
+
+    fn leaving_bytes(&self) -> usize {
+        self.memory.leaving()
+    }
+
+    fn held_by(&self, key: Key) -> usize {
+        let session = self.sessions.get(key.index()).and_then(Option::as_deref);
+        session.filter(|it| it.generation == key.generation).map_or(0, |it| it.entry.held())
+    }
+
+    fn write_off(&mut self, key: Key) -> bool {
+        let Self { sessions, memory, .. } = self;
+        find(sessions, key).is_none_or(|session| memory.write_off(session))
+    }
+
     fn now(&mut self) -> Timestamp {
         self.sockets.now()
     }
@@ -497,13 +544,15 @@ impl<B: Backend> Secure<B> {
         }
         let outgoing = Outgoing { key, first: &session.pending, second: &[] };
         self.sockets.send(iter::once(outgoing), &mut self.results);
-        if let Some(Sent::Taken(taken) | Sent::Held(taken)) = self.results.pop() {
-            session.pending.drain(..taken);
-            session.is_blocked = !session.pending.is_empty();
-        } else {
-            // Nobody is there to hear it.
-            session.pending = Vec::new();
+        match self.results.pop() {
+            Some(Sent::Taken(taken) | Sent::Held(taken)) if taken < session.pending.len() => {
+                session.pending.drain(..taken);
+                session.is_blocked = true;
+            }
+            // All of it, or nobody is there to hear it.
+            _ => session.pending = Vec::new(),
         }
+        self.memory.note(session);
         !session.is_blocked
     }
 
@@ -513,7 +562,9 @@ impl<B: Backend> Secure<B> {
             return;
         }
         self.push(key);
-        self.sessions[key.index()] = None;
+        if let Some(session) = self.sessions[key.index()].take() {
+            self.memory.forget(&session);
+        }
         self.notices.retain(|notice| notice.key() != key);
     }
 }

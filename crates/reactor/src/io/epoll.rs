@@ -361,6 +361,11 @@ impl Backend for Epoll {
         }
     }
 
+    fn has_stopped(&self) -> bool {
+        // Nothing is accepted before it is reported.
+        true
+    }
+
     fn now(&mut self) -> Timestamp {
         Timestamp::read()
     }

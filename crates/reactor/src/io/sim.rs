@@ -612,6 +612,10 @@ impl Backend for Sim {
         self.stopped = true;
     }
 
+    fn has_stopped(&self) -> bool {
+        true
+    }
+
     fn now(&mut self) -> Timestamp {
         self.world.borrow().now
     }

@@ -20,6 +20,7 @@ use rustls::unbuffered::{
 use rustls::{ClientConfig, CommonState, HandshakeKind, InvalidMessage, ServerConfig};
 use tickwire_protocol::Refusal;
 
+use super::memory::Entry;
 use crate::error::TlsError;
 
 /// One connection with TLS.
@@ -44,6 +45,8 @@ pub(super) struct Session {
     pub(super) has_ended: bool,
     /// `close_notify` is sent, or among what is pending.
     has_parted: bool,
+    /// What the shard's account has of it.
+    pub(super) entry: Entry,
 }
 
 enum Side {
@@ -74,6 +77,10 @@ pub(super) struct Received {
 }
 
 impl Session {
+    /// Of this and of what rustls holds for it, measured from outside (2,000 connections of
+    /// `examples/echo`): 2.0 KB before the first byte, 2.8 KB amid the handshake, 3.9 KB once it is over.
+    const STATE_BYTES: usize = 3_584;
+
     pub(super) fn accepting(
         generation: u32,
         config: &Arc<ServerConfig>,
@@ -104,7 +111,18 @@ impl Session {
             is_ending: false,
             has_ended: false,
             has_parted: false,
+            entry: Entry::default(),
         }
+    }
+
+    /// Bytes of memory that it holds, about.
+    pub(super) const fn memory(&self) -> usize {
+        Self::STATE_BYTES + self.buffered()
+    }
+
+    /// Of these, those of what has not come whole and of what the socket did not take.
+    pub(super) const fn buffered(&self) -> usize {
+        self.tail.capacity() + self.pending.capacity()
     }
 
     /// Whether the application's bytes can be sent.
@@ -248,6 +266,14 @@ impl Session {
             self.stage = Stage::Failed;
         }
         driven.has_written
+    }
+
+    /// Nothing of ours follows, not even what is pending: the peer finds its stream cut off.
+    pub(super) fn give_up(&mut self) {
+        self.pending = Vec::new();
+        self.tail = Vec::new();
+        self.stage = Stage::Failed;
+        self.has_ended = true;
     }
 
     /// Our last word: nothing of ours follows (RFC 8446 section 6.1).

@@ -245,6 +245,7 @@ impl<W: World> Drop for Session<W> {
         assert_eq!((counters.lagging_now, counters.retained_now), (0, 0), "{counters:?}");
         let held = counters.receiving_bytes_now + counters.unsent_bytes_now;
         let held = held + counters.deflate_dedicated_bytes_now + counters.retained_bytes_now;
+        let held = held + counters.tls_bytes_now;
         assert_eq!(held, 0, "nobody is left who could hold anything: {counters:?}");
         let journal = self.world.journal();
         let (mut opened, mut closed) = (journal.opened(), journal.closed_ids());

@@ -10,6 +10,7 @@ mod authority;
 mod client;
 mod dialing;
 mod handshake;
+mod memory;
 mod reload;
 mod traffic;
 
