@@ -45,6 +45,8 @@ mod random;
 pub mod route;
 mod server;
 mod shard;
+#[cfg(feature = "signals")]
+mod signals;
 #[expect(unsafe_code, reason = "a system call that no safe crate has")]
 mod sys;
 mod table;

@@ -9,7 +9,6 @@
 #![expect(clippy::print_stdout, reason = "it prints its address")]
 
 use std::error::Error;
-use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -17,11 +16,9 @@ use std::thread;
 use std::time::Duration;
 
 use clap::Parser;
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 use tickwire::{
-    Answer, BackendChoice, Batch, Connection, Deflate, Handle, Handler, Kind, Message, Publisher,
-    Request, Server, Timestamp, Tls, Topic,
+    Answer, BackendChoice, Batch, Connection, Deflate, Handler, Kind, Message, Publisher, Request,
+    Server, Timestamp, Tls, Topic,
 };
 
 /// A name of its own, because an `Option` among the options would be one that may be left out.
@@ -160,19 +157,6 @@ fn publish(batch: &Batch<'_>, topic: &Topic, size: usize, number: u64) -> u64 {
     number + 1
 }
 
-/// The first SIGINT or SIGTERM begins a shutdown, the second ends it.
-fn end_on_signals(server: Handle) -> io::Result<()> {
-    let mut signals = Signals::new([SIGINT, SIGTERM])?;
-    let wait = move || {
-        let mut signals = signals.forever();
-        signals.next();
-        server.shutdown();
-        signals.next();
-        server.shutdown_now();
-    };
-    thread::Builder::new().name("signals".to_owned()).spawn(wait).map(drop)
-}
-
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::parse();
     let (start, started) = channel();
@@ -201,7 +185,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         start: started,
         number: 0,
     };
-    end_on_signals(server.handle())?;
+    server.handle().end_on_signals()?;
     println!("broadcast at {scheme}://{}/", server.local_addr());
     thread::Builder::new().name("source".to_owned()).spawn(move || source.run())?;
     server.join()?;

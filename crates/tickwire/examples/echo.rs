@@ -11,7 +11,6 @@
 #![expect(clippy::print_stdout, reason = "it prints its address")]
 
 use std::error::Error;
-use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,8 +22,6 @@ use std::time::Duration;
 
 use clap::Parser;
 use serde_json::json;
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 use tickwire::{
     Answer, BackendChoice, Connection, ConnectionId, Deflate, Ended, Handle, Handler, Kind, Lagged,
     Message, Origins, Publisher, Request, Response, Server, Timestamp, Tls, Topic,
@@ -262,24 +259,11 @@ pub(crate) fn start(arguments: Arguments) -> Result<Server, Box<dyn Error>> {
     Ok(server)
 }
 
-/// The first SIGINT or SIGTERM begins a shutdown, the second ends it.
-fn end_on_signals(server: Handle) -> io::Result<()> {
-    let mut signals = Signals::new([SIGINT, SIGTERM])?;
-    let wait = move || {
-        let mut signals = signals.forever();
-        signals.next();
-        server.shutdown();
-        signals.next();
-        server.shutdown_now();
-    };
-    thread::Builder::new().name("signals".to_owned()).spawn(wait).map(drop)
-}
-
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::parse();
     let tls = if arguments.tls_certificate.is_some() { "s" } else { "" };
     let server = start(arguments)?;
-    end_on_signals(server.handle())?;
+    server.handle().end_on_signals()?;
     println!("echo at http{tls}://{}/, for browsers and for ws{tls}://", server.local_addr());
     server.join()?;
     Ok(())

@@ -66,6 +66,8 @@
 //!   from a program that does nothing else.
 //! - [`Deflate`]: compression, for all connections together or for some of their own.
 //! - `Tls` and `Trust`, with the feature `tls`: `wss://` as a server and as a client.
+//! - [`Handle`]: the counters and the end of a server, for other threads; with the feature `signals` by
+//!   signals too.
 //! - [`Config`] and [`Limits`]: every option, and every maximum with its default, its reason and what
 //!   happens there.
 //! - [`Builder::simulate`] and [`sim`]: the same server in a simulated world, for tests that can be
