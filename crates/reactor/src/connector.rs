@@ -31,15 +31,35 @@ impl<S> Connector<'_, S> {
     /// Exactly one of two calls follows: [`Handler::connected`](crate::Handler::connected) with the
     /// open WebSocket, whose state `state` is, or
     /// [`Handler::connect_failed`](crate::Handler::connect_failed) with both arguments back.
-    pub fn connect(&mut self, destination: Destination, state: S) {
-        self.connect_after(Duration::ZERO, destination, state);
+    ///
+    /// # Errors
+    /// Both arguments, with [`ConnectError::TooManyWaiting`], when the shard's handlers want as many as
+    /// [`Limits::outgoing_waiting_max`](crate::Limits::outgoing_waiting_max) already; no call follows.
+    pub fn connect(
+        &mut self,
+        destination: Destination,
+        state: S,
+    ) -> Result<(), Box<Unconnected<S>>> {
+        self.connect_after(Duration::ZERO, destination, state)
     }
 
     /// As [`Connector::connect`], but not before `delay` has passed: for trying again after a
     /// failure. Grain: 16 ms.
-    pub fn connect_after(&mut self, delay: Duration, destination: Destination, state: S) {
-        let at = self.local.wish_after(delay);
+    ///
+    /// # Errors
+    /// As [`Connector::connect`].
+    pub fn connect_after(
+        &mut self,
+        delay: Duration,
+        destination: Destination,
+        state: S,
+    ) -> Result<(), Box<Unconnected<S>>> {
+        let Some(at) = self.local.wish_after(delay) else {
+            let error = ConnectError::TooManyWaiting;
+            return Err(Box::new(Unconnected { destination, state, error }));
+        };
         self.wishes.push(Wish { at, destination, state });
+        Ok(())
     }
 
     /// The index of the shard.

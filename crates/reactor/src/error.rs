@@ -229,6 +229,9 @@ pub enum ConnectError {
     Request(AnswerError),
     /// As many as [`Limits::outgoing_max`](crate::Limits::outgoing_max) are open or being opened.
     TooMany,
+    /// As many as [`Limits::outgoing_waiting_max`](crate::Limits::outgoing_waiting_max) are wanted and
+    /// were not begun. Told at once, to whoever asks for one more.
+    TooManyWaiting,
     /// The operating system gives no randomness, without which frames cannot be masked.
     System(io::Error),
     /// A shutdown has begun.
@@ -262,6 +265,10 @@ impl fmt::Display for ConnectError {
             Self::TooMany => {
                 "too many connections to other servers; close some, or raise the limit"
             }
+            Self::TooManyWaiting => {
+                "too many connections to other servers wait to be begun; ask again later, or raise the \
+                 limit"
+            }
             Self::System(source) => return write!(formatter, "no randomness for masks: {source}"),
             Self::ShuttingDown => "a shutdown has begun",
         })
@@ -281,6 +288,7 @@ impl std::error::Error for ConnectError {
             | Self::NoAnswer
             | Self::Redirect { .. }
             | Self::TooMany
+            | Self::TooManyWaiting
             | Self::ShuttingDown => None,
         }
     }

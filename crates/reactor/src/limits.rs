@@ -41,6 +41,13 @@ pub struct Limits {
     /// with [`ConnectError::TooMany`](crate::ConnectError::TooMany). 10,000: well below the number of
     /// ports that this machine has for them.
     pub outgoing_max: usize,
+
+    /// Connections to other servers that handlers of a shard want and that were not begun: those that
+    /// were asked for with a delay, mostly. One more is given back at once, with
+    /// [`ConnectError::TooManyWaiting`](crate::ConnectError::TooManyWaiting). 10,000: as many as may be
+    /// open, all of them waiting to be tried again.
+    pub outgoing_waiting_max: usize,
+
     /// How long an address of another server may take to accept a connection; then the next address
     /// is tried, and after the last the connection fails. 10 s: the third retry of TCP has had its
     /// time.
@@ -73,6 +80,15 @@ pub struct Limits {
     /// regularly the peer takes a byte of what it still has to get. 60 s: a page of 4 MB at 70 KB a
     /// second.
     pub farewell_timeout: Duration,
+
+    /// How long a WebSocket that somebody opened to us may stay open, however well it does; then Close
+    /// 1001, and what it still has to get. `None`, the default: as long as it likes. For servers behind
+    /// a balancer, whose connections would otherwise stay where they are when servers are added, and
+    /// for credentials that are looked at when a connection opens.
+    ///
+    /// Each connection has between nine tenths of it and all of it, evenly spread: a crowd that came
+    /// together does not leave together. What we opened ourselves is ours to close.
+    pub life_max: Option<Duration>,
 
     /// From the start of a shutdown until connections that did not take their Close are dropped.
     pub shutdown_timeout: Duration,
@@ -139,6 +155,10 @@ impl Limits {
     /// these one is dropped unanswered: whoever connects in a storm must not take all descriptors.
     pub(crate) const TURNED_AWAY_MAX: usize = 1_024;
 
+    /// The part of `life_max` over which the ends of lives are spread: a tenth, so that a crowd of ten
+    /// thousand that has an hour comes back over six minutes.
+    pub(crate) const LIFE_SPREAD: u32 = 10;
+
     /// What a connection that was closed for want of memory may still hold, so that its Close can
     /// leave: Pongs, and the rest of a small frame. With more it is dropped.
     pub(crate) const EVICTED_BYTES_MAX: usize = 16 * 1024;
@@ -180,6 +200,19 @@ impl Limits {
         u32::try_from(bytes).unwrap_or(u32::MAX)
     }
 
+    /// The life of the `number`th WebSocket of a shard, if it has an end.
+    ///
+    /// Multiples of the golden ratio, without their whole part, are as far from each other as can be,
+    /// whichever of them are taken in a row: so few connections are spread as evenly as many, without
+    /// a random number.
+    pub(crate) fn life(&self, number: u64) -> Option<Duration> {
+        const GOLDEN_RATIO: u64 = 0x9e37_79b9_7f4a_7c15;
+        let most = self.life_max?;
+        #[expect(clippy::cast_precision_loss, reason = "of 64 bits 53 are enough")]
+        let part = number.wrapping_mul(GOLDEN_RATIO) as f64 / u64::MAX as f64;
+        Some(most - (most / Self::LIFE_SPREAD).mul_f64(part))
+    }
+
     /// `unsent_bytes_max`, but never less than two of the largest messages with their headers.
     pub(crate) fn unsent_max(&self) -> usize {
         let message = usize::try_from(self.protocol.message_bytes_max).unwrap_or(usize::MAX / 4);
@@ -196,6 +229,7 @@ impl Default for Limits {
             accepts_per_second_max: None,
             handshake_timeout: Duration::from_secs(10),
             outgoing_max: 10_000,
+            outgoing_waiting_max: 10_000,
             connect_timeout: Duration::from_secs(10),
             message_timeout: Duration::from_secs(60),
             pings_per_second_max: 100,
@@ -203,6 +237,7 @@ impl Default for Limits {
             pong_timeout: Duration::from_secs(20),
             close_timeout: Duration::from_secs(5),
             farewell_timeout: Duration::from_secs(60),
+            life_max: None,
             shutdown_timeout: Duration::from_secs(5),
             unsent_pause_bytes: 64 * 1024,
             unsent_bytes_max: 1024 * 1024,

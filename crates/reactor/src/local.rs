@@ -25,6 +25,7 @@ use crate::memory::{Account, Held};
 use crate::metrics::Counters;
 use crate::outbound::Gather;
 use crate::random::Random;
+use crate::table::make_room;
 use crate::timer::Wheel;
 use crate::topic::{Retained, Topic};
 
@@ -41,6 +42,8 @@ pub(crate) struct Local {
     pub(crate) links: Vec<Link>,
     /// Where they come from, by slot; empty unless connections per address are limited.
     pub(crate) networks: Vec<Option<Network>>,
+    /// When the lives of connections end, by slot; empty unless lives are limited.
+    pub(crate) lives: Vec<Tick>,
     pub(crate) gather: Gather,
     pub(crate) fanouts: Fanouts,
     pub(crate) deflaters: Deflaters,
@@ -66,6 +69,8 @@ pub(crate) struct Local {
     /// When the first of the connections to other servers that handlers want is due: the loop does not
     /// sleep past it, and the others are not looked at in every turn.
     pub(crate) next_wish: Tick,
+    /// How many they are.
+    pub(crate) wishes: usize,
     /// Connections to other servers that were begun and have failed.
     pub(crate) failed: Vec<(Key, ConnectError)>,
     pub(crate) random: Random,
@@ -93,6 +98,7 @@ impl Local {
             tick: Tick(0),
             links: Vec::new(),
             networks: Vec::new(),
+            lives: Vec::new(),
             gather: Gather::default(),
             fanouts: Fanouts::new(limits.fanout()),
             deflaters,
@@ -108,6 +114,7 @@ impl Local {
             pausing: Vec::new(),
             counters: Counters::default(),
             next_wish: Tick::NEVER,
+            wishes: 0,
             failed: Vec::new(),
             random,
             is_ending: false,
@@ -115,11 +122,16 @@ impl Local {
         }
     }
 
-    /// Notes that the handler wants something in `delay`, and gives the tick of that.
-    pub(crate) fn wish_after(&mut self, delay: Duration) -> Tick {
+    /// Notes that the handler wants something in `delay`, and gives the tick of that; none if as much
+    /// is wanted already as may be.
+    pub(crate) fn wish_after(&mut self, delay: Duration) -> Option<Tick> {
+        if self.wishes >= self.limits.outgoing_waiting_max {
+            return None;
+        }
+        self.wishes += 1;
         let at = if delay.is_zero() { self.tick } else { self.tick.after(delay) };
         self.next_wish = self.next_wish.min(at);
-        at
+        Some(at)
     }
 
     /// Whether a connection to another server is to be begun or followed up now.
@@ -314,6 +326,29 @@ impl Local {
     pub(crate) fn arm(&mut self, key: Key) {
         let Some(link) = self.link(key) else { return };
         let at = link.next_deadline();
+        let at = at.min(self.life_end(key));
         self.wheel.arm(key.slot, at);
+    }
+
+    /// A WebSocket has been opened to us: if lives are limited, its begins. To be armed.
+    pub(crate) fn begin_life(&mut self, key: Key) {
+        let Some(life) = self.limits.life(self.counters.upgraded) else { return };
+        if self.lives.len() <= key.index() {
+            make_room(&mut self.lives, key.index());
+            self.lives.resize(key.index() + 1, Tick::NEVER);
+        }
+        self.lives[key.index()] = self.tick.after(life);
+    }
+
+    /// When the life of a connection ends.
+    pub(crate) fn life_end(&self, key: Key) -> Tick {
+        self.lives.get(key.index()).copied().unwrap_or(Tick::NEVER)
+    }
+
+    /// Its life is over, or it is about something else that it ends.
+    pub(crate) fn end_life(&mut self, key: Key) {
+        if let Some(end) = self.lives.get_mut(key.index()) {
+            *end = Tick::NEVER;
+        }
     }
 }

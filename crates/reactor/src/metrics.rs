@@ -117,6 +117,8 @@ counters! {
     ping_floods,
     /// Connections closed because a message did not come whole in time.
     message_timeouts,
+    /// Connections closed because they had lived as long as they may.
+    expired,
     /// Connections ended because the shard held more than its budget of memory.
     evicted,
     /// Handler calls that panicked; each cost its own connection.

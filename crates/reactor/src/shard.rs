@@ -32,6 +32,7 @@ use self::opening::accepted;
 use self::shutdown::Shutdown;
 use crate::clock::Tick;
 use crate::connection::Inbound;
+use crate::connector::Unconnected;
 use crate::error::{ConnectError, TlsError};
 use crate::handler::Handler;
 use crate::hub::Hub;
@@ -232,7 +233,10 @@ impl<H: Handler, B: Backend> Shard<H, B> {
             Mail::Connect { destination, state } => {
                 let state = state.downcast().expect("a client's state is its handler's");
                 let (_, mut connector) = handler.lend_connector(local);
-                connector.connect(*destination, *state);
+                if let Err(refused) = connector.connect(*destination, *state) {
+                    let Unconnected { destination, state, error } = *refused;
+                    self.give_up(destination, state, error);
+                }
             }
             Mail::Arrived(arrived) => {
                 let (newcomer, peer) = *arrived;

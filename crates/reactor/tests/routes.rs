@@ -36,7 +36,8 @@ impl Handler for Counter {
         connection.send_text(&said);
         if *message.payload != *b"count" {
             let state = connection.state.clone();
-            connection.connect(Destination::new(NOWHERE, "/"), state);
+            let asked = connection.connect(Destination::new(NOWHERE, "/"), state);
+            asked.expect("few wait");
         }
         assert_ne!(*message.payload, *b"panic", "asked for");
     }

@@ -72,7 +72,9 @@ impl Handler for Runner {
     type State = Step;
 
     fn start(&mut self, connector: &mut Connector<'_, Step>) {
-        connector.connect(self.destination(Step::Count), Step::Count);
+        if let Err(refused) = connector.connect(self.destination(Step::Count), Step::Count) {
+            self.end(Err(refused.error.to_string()));
+        }
     }
 
     fn message(&mut self, connection: &mut Connection<'_, Step>, message: Message<'_>) {
@@ -96,7 +98,9 @@ impl Handler for Runner {
             Step::Report => return self.end(Ok(self.cases)),
         };
         let next = if number > self.cases { Step::Report } else { Step::Case(number) };
-        connection.connect(self.destination(next), next);
+        if let Err(refused) = connection.connect(self.destination(next), next) {
+            self.end(Err(refused.error.to_string()));
+        }
     }
 
     fn connect_failed(&mut self, _: &mut Connector<'_, Step>, unconnected: Unconnected<Step>) {

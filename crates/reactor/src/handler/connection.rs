@@ -12,6 +12,7 @@ use tickwire_protocol::{CloseCode, Kind, Role};
 
 use crate::clock::{Tick, Timestamp};
 use crate::connection::Stage;
+use crate::connector::{Connector, Unconnected};
 use crate::destination::Destination;
 use crate::error::Full;
 use crate::frame::Frame;
@@ -167,15 +168,30 @@ impl<S> Connection<'_, S> {
     /// Exactly one of two calls follows: [`Handler::connected`](crate::Handler::connected) with the
     /// open WebSocket, whose state `state` is, or
     /// [`Handler::connect_failed`](crate::Handler::connect_failed) with both arguments back.
-    pub fn connect(&mut self, destination: Destination, state: S) {
-        self.connect_after(Duration::ZERO, destination, state);
+    ///
+    /// # Errors
+    /// As [`Connector::connect`].
+    pub fn connect(
+        &mut self,
+        destination: Destination,
+        state: S,
+    ) -> Result<(), Box<Unconnected<S>>> {
+        self.connect_after(Duration::ZERO, destination, state)
     }
 
     /// As [`Connection::connect`], but not before `delay` has passed: for connecting again after an end.
     /// Grain: 16 ms.
-    pub fn connect_after(&mut self, delay: Duration, destination: Destination, state: S) {
-        let at = self.local.wish_after(delay);
-        self.wishes.push(Wish { at, destination, state });
+    ///
+    /// # Errors
+    /// As [`Connector::connect`].
+    pub fn connect_after(
+        &mut self,
+        delay: Duration,
+        destination: Destination,
+        state: S,
+    ) -> Result<(), Box<Unconnected<S>>> {
+        let mut connector = Connector { local: self.local, wishes: self.wishes };
+        connector.connect_after(delay, destination, state)
     }
 
     /// Which side of the protocol is ours: [`Role::Client`] if we opened this connection.

@@ -83,6 +83,7 @@ pub(super) fn over<H: Handler>(local: &mut Local, handler: &mut Hosted<H>, key: 
     link.timer = Tick::NEVER;
     link.tally = 0;
     link.latest = local.tick.after(local.limits.farewell_timeout);
+    local.end_life(key);
     local.unsubscribe_all(key.slot);
     call(local, handler, key, |handler, connection| handler.close(connection, ended));
     // It is closed already; and a subscription that `close` made would be nobody's.

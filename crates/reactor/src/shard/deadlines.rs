@@ -1,4 +1,9 @@
 //! What the wheel fires: the engine's deadlines of a connection, and the application's timer.
+//!
+//! A connection is looked at when the soonest of them may have come, and armed again for the next.
+//!
+//! Invariant: only an open WebSocket has an end of its life in [`Local::lives`]; whatever else ends it
+//! takes that out.
 
 use tickwire_protocol::{CloseCode, Refusal};
 
@@ -33,7 +38,10 @@ impl<H: Handler, B: Backend> Shard<H, B> {
                 call(local, handler, key, |handler, connection| handler.timer(connection));
                 close_if_asked(local, handler, &mut self.inbound, key);
             }
-            // Asked after the timer: a close there sets another deadline.
+            if local.life_end(key) <= tick {
+                expired(local, handler, &mut self.inbound, key);
+            }
+            // Asked after these: a close there sets another deadline.
             if local.links[key.index()].deadline <= tick {
                 deadline(local, handler, &mut self.inbound, key);
             }
@@ -111,4 +119,16 @@ fn outlasted<H: Handler>(
         }
         Stage::Closing | Stage::Parting | Stage::Finishing | Stage::Ending => abandon(local, key),
     }
+}
+
+/// An open WebSocket has lived as long as it may.
+fn expired<H: Handler>(
+    local: &mut Local,
+    handler: &mut Hosted<H>,
+    inbound: &mut [Inbound],
+    key: Key,
+) {
+    local.counters.expired += 1;
+    let reason = "this connection has lasted as long as it may: connect again";
+    close(local, handler, inbound, key, CloseCode::GOING_AWAY, reason);
 }

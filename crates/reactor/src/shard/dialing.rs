@@ -89,6 +89,7 @@ impl<H: Handler, B: Backend> Shard<H, B> {
         let tick = self.local.tick;
         let wishes = &mut self.handler.wishes;
         let due: Vec<_> = wishes.extract_if(.., |wish| wish.at <= tick).collect();
+        self.local.wishes -= due.len();
         self.local.next_wish = wishes.iter().map(|wish| wish.at).min().unwrap_or(Tick::NEVER);
         for Wish { destination, state, .. } in due {
             self.begin(destination, state);
@@ -104,6 +105,7 @@ impl<H: Handler, B: Backend> Shard<H, B> {
         for wish in std::mem::take(&mut self.handler.wishes) {
             discard(&mut self.local, wish);
         }
+        self.local.wishes = 0;
         self.local.next_wish = Tick::NEVER;
     }
 
@@ -184,7 +186,12 @@ impl<H: Handler, B: Backend> Shard<H, B> {
         }
     }
 
-    fn give_up(&mut self, destination: Destination, state: H::State, error: ConnectError) {
+    pub(super) fn give_up(
+        &mut self,
+        destination: Destination,
+        state: H::State,
+        error: ConnectError,
+    ) {
         self.local.counters.connect_failures += 1;
         let (handler, mut connector) = self.handler.lend_connector(&mut self.local);
         let unconnected = Unconnected { destination, state, error };

@@ -107,6 +107,7 @@ pub(super) fn request<H: Handler>(
             if matches!(inbound, Inbound::Open { .. }) {
                 local.counters.upgraded += 1;
                 local.links[key.index()].stage = Stage::Open;
+                local.begin_life(key);
                 local.set_deadline(key, local.limits.ping_after);
                 call(local, handler, key, |handler, connection| handler.open(connection));
                 if local.is_ending {

@@ -131,13 +131,20 @@ impl Application {
             b'w' | b'k' => self.reach_another(note),
             b'd' => {
                 let (target, destination) = self.wish(note.about);
-                connection.connect(destination, target);
+                let asked = connection.connect(destination, target);
+                self.check_asked(asked.is_ok());
             }
             _ => {
                 self.book.borrow_mut().check(false, Invariant::Delivery, || format!("{note:?}"));
                 self.say(connection, small(b'?', 0), Kind::Text);
             }
         }
+    }
+
+    /// Few enough connections are wanted that none is given back.
+    fn check_asked(&self, is_wanted: bool) {
+        let detail = || "more connections are wanted than may wait".to_owned();
+        self.book.borrow_mut().check(is_wanted, Invariant::Budget, detail);
     }
 
     fn topic(&self, about: u64) -> usize {
@@ -309,7 +316,8 @@ impl Handler for Application {
             let Unconnected { mut destination, mut state, .. } = unconnected;
             state.number = number;
             destination.target = format!("/far?{number}");
-            connector.connect_after(delay, destination, state);
+            let asked = connector.connect_after(delay, destination, state);
+            self.check_asked(asked.is_ok());
         }
     }
 

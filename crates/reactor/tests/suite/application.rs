@@ -129,6 +129,13 @@ impl Application {
         Self { publisher: shard.publisher.clone(), journal }
     }
 
+    /// Writes down a connection that could not even be asked for.
+    fn note_refused(&self, asked: Result<(), Box<Unconnected<Mode>>>) {
+        if let Err(refused) = asked {
+            self.journal.write_outgoing(format!("{:?}", refused.error));
+        }
+    }
+
     /// Does what the words of a message say.
     fn obey(&self, connection: &mut Connection<'_, Mode>, text: &str) {
         let mut words = text.splitn(3, ' ');
@@ -174,6 +181,13 @@ impl Application {
                 }
                 connection.send_text(&format!("ephemeral {count}"));
             }
+            ("fill", count, topic) => {
+                let topic = self.publisher.topic(topic);
+                let publish =
+                    |_: &u64| connection.publish(&topic, Kind::Text, b"full of news").is_err();
+                let refused = (0..number(count)).filter(publish).count();
+                connection.send_text(&format!("refused {refused} of {count}"));
+            }
             ("tell-others", topic, payload) => {
                 let topic = self.publisher.topic(topic);
                 let told = connection.publish_to_others(&topic, Kind::Text, payload.as_bytes());
@@ -181,7 +195,13 @@ impl Application {
             }
             ("connect", addresses, target) => {
                 let mode = Mode::of(target).unwrap_or(Mode::Script);
-                connection.connect(destination(addresses, target), mode);
+                let asked = connection.connect(destination(addresses, target), mode);
+                self.note_refused(asked);
+            }
+            ("connect-after", seconds, target) => {
+                let wait = Duration::from_secs(number(seconds));
+                let nowhere = destination("", target);
+                self.note_refused(connection.connect_after(wait, nowhere, Mode::Script));
             }
             (echo, ..) => connection.send_text(echo),
         }
@@ -285,7 +305,10 @@ impl Handler for Application {
         let Unconnected { destination, state, .. } = unconnected;
         match state {
             Mode::Panic("connect_failed") => panic!("asked for"),
-            Mode::Again => connector.connect_after(Duration::from_secs(1), destination, state),
+            Mode::Again => {
+                let asked = connector.connect_after(Duration::from_secs(1), destination, state);
+                self.note_refused(asked);
+            }
             _ => {}
         }
     }

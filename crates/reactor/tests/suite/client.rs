@@ -156,11 +156,11 @@ impl Handler for Gated {
     type State = u32;
 
     fn start(&mut self, connector: &mut Connector<'_, u32>) {
-        connector.connect(Destination::new(self.far, "/"), 1);
+        connector.connect(Destination::new(self.far, "/"), 1).expect("nothing waits");
         // This one fails at once, when the first is on its way.
         let mut nowhere = Destination::new(self.far, "/");
         nowhere.addresses.clear();
-        connector.connect(nowhere, 2);
+        connector.connect(nowhere, 2).expect("one waits");
     }
 
     fn message(&mut self, _: &mut Connection<'_, u32>, _: Message<'_>) {}

@@ -8,14 +8,16 @@ use tickwire_protocol::CloseCode;
 use tickwire_reactor::Ended;
 
 use crate::application::{Entry, numbered};
+use crate::outgoing::{called, switching};
 use crate::session::Session;
-use crate::wire::{self, BINARY, GOES_ON, PING, PONG, TEXT_BEGINS};
+use crate::wire::{self, BINARY, GOES_ON, PING, PONG, TEXT, TEXT_BEGINS};
 use crate::world::simulated::Simulated;
 use crate::world::{Peer, Place, Seed, Setup, World, in_each_world, in_simulation};
 
 in_each_world!(
     pings_up_to_the_limit_are_answered_and_one_more_closes_with_1008,
     message_that_stays_unfinished_closes_with_1008,
+    whoever_has_lived_long_enough_is_told_to_come_again,
 );
 
 in_simulation!(
@@ -38,6 +40,10 @@ in_simulation!(
     page_is_sent_for_as_long_as_the_peer_reads,
     peer_that_reads_nothing_of_its_page_is_dropped,
     more_deadlines_than_a_turn_looks_at_are_all_kept,
+    what_we_open_ourselves_does_not_end_by_itself,
+    talking_and_timers_prolong_no_life,
+    life_ends_behind_what_is_owed,
+    next_connection_has_a_life_of_its_own,
 );
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -110,6 +116,79 @@ fn message_that_stays_unfinished_closes_with_1008(place: &impl Place) {
     session.say(other, "a whole one");
     assert_eq!(session.heard(other), "a whole one");
     session.part(other);
+}
+
+fn whoever_has_lived_long_enough_is_told_to_come_again(place: &impl Place) {
+    let life = Duration::from_millis(200);
+    let setup = Setup::with_limits(|limits| limits.life_max = Some(life));
+    let mut session = Session::start(place, setup);
+    // It has not become a WebSocket.
+    let waiting = session.connect();
+    let peer = session.open("/echo");
+    session.let_time_pass(2 * life);
+    assert_eq!(session.closed(peer).0, 1001);
+    session.send(peer, &wire::close(1001, ""));
+    session.ended(peer);
+    session.counted("lives", 1, |counters| counters.expired);
+    assert_eq!(session.world.journal().closed(), [Ended::ByUs(CloseCode::GOING_AWAY)]);
+    session.upgrade(waiting, "/echo");
+}
+
+fn what_we_open_ourselves_does_not_end_by_itself(place: &Seed) {
+    let setup = Setup::with_limits(|limits| limits.life_max = Some(10 * SECOND));
+    let mut session = Session::start(place, setup);
+    let (far, request) = called(&mut session, "/echo");
+    session.send(far, &switching(&request, &[]));
+    session.world.advance(19 * SECOND);
+    session.counted("lives: the caller's", 1, |counters| counters.expired);
+    session.send(far, &wire::unmasked(TEXT, b"still there?"));
+    assert_eq!(session.masked_frame(far).0.payload, b"still there?");
+}
+
+fn talking_and_timers_prolong_no_life(place: &Seed) {
+    let setup = Setup::with_limits(|limits| limits.life_max = Some(100 * SECOND));
+    let mut session = Session::start(place, setup);
+    let peer = session.open("/script");
+    for _ in 0..9 {
+        session.say(peer, "timer 5000");
+        session.world.advance(10 * SECOND - GRAIN);
+        assert_eq!(session.heard(peer), "timer");
+    }
+    session.world.advance(10 * SECOND + 10 * GRAIN);
+    assert_eq!(session.closed(peer).0, 1001);
+}
+
+fn life_ends_behind_what_is_owed(place: &Seed) {
+    let setup = Setup::with_limits(|limits| {
+        limits.life_max = Some(10 * SECOND);
+        limits.close_timeout = 1_000 * SECOND;
+    });
+    let mut session = Session::start(place, setup);
+    let peer = session.open("/script");
+    session.world.set_window(peer, 100);
+    session.say(peer, "send 5 1000");
+    session.world.advance(10 * SECOND + GRAIN);
+    session.counted("lives", 1, |counters| counters.expired);
+    session.world.set_window(peer, usize::MAX);
+    for number in 0..5 {
+        assert_eq!(session.heard(peer), numbered(number, 1_000));
+    }
+    assert_eq!(session.closed(peer).0, 1001);
+}
+
+/// It has the slot of one that has gone.
+fn next_connection_has_a_life_of_its_own(place: &Seed) {
+    let setup = Setup::with_limits(|limits| limits.life_max = Some(10 * SECOND));
+    let mut session = Session::start(place, setup);
+    for _ in 0..4 {
+        let peer = session.open("/echo");
+        session.world.advance(8 * SECOND);
+        session.say(peer, "still here?");
+        assert_eq!(session.heard(peer), "still here?");
+        session.world.reset(peer);
+        session.until("it is gone", |world| world.counters().connections_now == 0);
+    }
+    session.counted("lives", 0, |counters| counters.expired);
 }
 
 fn whatever_trickles_closes_with_1008_when_its_time_is_up(place: &Seed) {

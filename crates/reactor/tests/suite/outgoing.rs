@@ -16,7 +16,7 @@ use crate::session::Session;
 use crate::world::{Peer, World};
 
 /// A peer that told the engine to connect to `target` of the far server.
-fn dial<W: World>(session: &mut Session<W>, target: &str) -> Peer {
+pub(crate) fn dial<W: World>(session: &mut Session<W>, target: &str) -> Peer {
     let caller = session.open("/script");
     let far = session.world.far();
     session.say(caller, &format!("connect {far} {target}"));
@@ -24,7 +24,7 @@ fn dial<W: World>(session: &mut Session<W>, target: &str) -> Peer {
 }
 
 /// The far server, once it has the request: itself and the request.
-fn called<W: World>(session: &mut Session<W>, target: &str) -> (Peer, String) {
+pub(crate) fn called<W: World>(session: &mut Session<W>, target: &str) -> (Peer, String) {
     dial(session, target);
     let far = session.pick_up();
     let request = session.head(far);
@@ -39,7 +39,7 @@ fn opened<W: World>(session: &mut Session<W>, target: &str) -> Peer {
 }
 
 /// The answer that a request is due, with more header lines.
-fn switching(request: &str, lines: &[&str]) -> Vec<u8> {
+pub(crate) fn switching(request: &str, lines: &[&str]) -> Vec<u8> {
     let key = line(request, "Sec-WebSocket-Key: ");
     let accept = accept_value(key.as_bytes().try_into().expect("24 characters"));
     let accept = std::str::from_utf8(&accept).expect("it is base64");

@@ -314,6 +314,7 @@ fn promises_are_kept_in_every_storm() {
             "ping_floods",
             "message_timeouts",
             "evicted",
+            "expired",
             "tls_handshakes",
             "tls_resumed",
             "tls_failures",

@@ -8,6 +8,7 @@ use tickwire_reactor::Deflate;
 use super::{called, dial, line, switching};
 use crate::session::Session;
 use crate::wire::{self, TEXT};
+use crate::world::simulated::Simulated;
 use crate::world::{Place, Seed, Setup, World, in_each_world, in_simulation};
 
 in_each_world!(
@@ -26,6 +27,7 @@ in_simulation!(
     server_that_takes_the_connection_has_as_long_for_its_answer,
     answer_that_drips_does_not_hold_the_connection,
     failed_connection_can_be_tried_again_later,
+    connection_that_was_begun_does_not_wait_any_more,
     connection_that_is_reset_before_its_answer_fails,
     no_further_address_is_tried_once_a_shutdown_has_begun,
 );
@@ -266,4 +268,23 @@ fn compressors_of_their_own_are_offered_to_no_more_than_may_have_them(place: &im
     session.world.reset(third);
     session.until("it has gone", |world| world.counters().deflate_dedicated_now == 0);
     assert_eq!(offer(&called(&mut session, "/echo").1), own);
+}
+
+fn connection_that_was_begun_does_not_wait_any_more(place: &Seed) {
+    let setup = Setup::with_limits(|limits| limits.outgoing_waiting_max = 2);
+    let mut session = Session::start(place, setup);
+    let caller = session.open("/script");
+    for round in 1..=3 {
+        for _ in 0..3 {
+            session.say(caller, "connect-after 5 /echo");
+        }
+        session.world.settle();
+        let refused = |session: &Session<Simulated>| {
+            let outgoing = session.world.journal().outgoing();
+            outgoing.iter().filter(|it| *it == "TooManyWaiting").count()
+        };
+        assert_eq!(refused(&session), round);
+        session.world.advance(Duration::from_millis(5_033));
+        session.counted("begun", 2 * round as u64, |counters| counters.connect_failures);
+    }
 }
