@@ -19,6 +19,7 @@ mod deadlines;
 mod deflate;
 mod handshake;
 mod lifecycle;
+mod limits;
 mod messages;
 mod outgoing;
 mod panics;
