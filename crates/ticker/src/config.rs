@@ -133,6 +133,11 @@ pub struct Serve {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     accepts_per_second: Option<u32>,
 
+    /// Most seconds that a client may stay connected, less up to a tenth; it is then closed with 1001,
+    /// and comes back. By default as long as it likes
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
+    life: Option<u32>,
+
     /// Seconds over which clients are sent to a successor, 0 to 3600
     #[arg(long, value_name = "SECONDS", default_value_t = 5,
           value_parser = clap::value_parser!(u64).range(0..=3_600))]
@@ -213,6 +218,8 @@ impl From<Serve> for Settings {
         settings.engine.limits.memory_max =
             serve.memory.map(|mebibytes| (mebibytes as usize) << 20);
         settings.engine.limits.accepts_per_second_max = serve.accepts_per_second;
+        settings.engine.limits.life_max =
+            serve.life.map(|seconds| Duration::from_secs(seconds.into()));
         settings.engine.pin = serve.pin;
         settings.engine.steering = serve.steering;
         settings.engine.balance = serve.balance;
@@ -262,6 +269,7 @@ mod tests {
         let options = [&options[..], &["--origins", "same-origin"]].concat();
         let options = [&options[..], &["--connections-per-address", "3"]].concat();
         let options = [&options[..], &["--memory", "64"]].concat();
+        let options = [&options[..], &["--life", "3600"]].concat();
         let doors = ["--pin", "--steering", "off", "--balance", "least-loaded", "--drain", "0"];
         let options = [&options[..], &doors, &["--accepts-per-second", "100"]].concat();
         for command in [&[][..], &["serve"]] {
@@ -274,6 +282,7 @@ mod tests {
             assert_eq!(limits.connections_max, Limits::default().connections_max);
             assert_eq!(limits.connections_per_address_max, Some(3));
             assert_eq!(limits.memory_max, Some(64 << 20));
+            assert_eq!(limits.life_max, Some(Duration::from_secs(3_600)));
             assert_eq!(limits.accepts_per_second_max, Some(100));
             let Config { pin, steering, balance, .. } = settings.engine;
             assert_eq!((pin, steering, balance), (true, Steering::Off, Balance::LeastLoaded));
@@ -304,6 +313,7 @@ mod tests {
             &["--origins", "*.example.org"],
             &["--connections-per-address", "few"],
             &["--memory", "0"],
+            &["--life", "0"],
             &["--deflate", "shared:5"],
             &["--steering", "maybe"],
             &["--balance", "round-robin"],
