@@ -257,13 +257,18 @@ mod tests {
 
     use super::*;
 
+    /// Waits for an event. It ends early where the process was stopped and goes on.
+    fn wait(poll: &mut mio::Poll) {
+        while poll.poll(&mut mio::Events::with_capacity(1), None).is_err() {}
+    }
+
     fn pair() -> (Member, std::net::TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut poll = mio::Poll::new().unwrap();
         let address = listener.local_addr().unwrap();
         let member = Member::connect(address, None, None, poll.registry(), Token(0), 0).unwrap();
         let (peer, _) = listener.accept().unwrap();
-        poll.poll(&mut mio::Events::with_capacity(1), None).unwrap();
+        wait(&mut poll);
         assert!(member.is_connected().unwrap());
         (member, peer)
     }
@@ -298,7 +303,7 @@ mod tests {
         let refused = match Member::connect(address, None, None, poll.registry(), Token(0), 0) {
             Err(error) => error,
             Ok(member) => {
-                poll.poll(&mut mio::Events::with_capacity(1), None).unwrap();
+                wait(&mut poll);
                 member.is_connected().unwrap_err()
             }
         };

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::run::binary;
+use crate::run::{binary, with_time};
 use crate::server::answering;
 
 #[test]
@@ -44,13 +44,17 @@ fn a_limit_of_open_files_is_raised_or_explained() {
     let limited = |limits: &str, connections: &str| {
         let address = answering(|socket, _, message| socket.send(message));
         let script = format!("{limits}; exec \"$0\" \"$@\"");
-        Command::new("sh")
-            .args(["-c", &script, env!("CARGO_BIN_EXE_tickwire-load"), "echo"])
-            .args([&format!("ws://{address}/"), "--duration", "50ms", "-c"])
-            .args(connections.split(' '))
-            .arg("--allow-saturated")
-            .output()
-            .unwrap()
+        let attempt = |duration: &str| {
+            Command::new("sh")
+                .args(["-c", &script, env!("CARGO_BIN_EXE_tickwire-load"), "echo"])
+                .args([&format!("ws://{address}/"), "--duration", duration, "-c"])
+                .args(connections.split(' '))
+                .arg("--allow-saturated")
+                .output()
+                .unwrap()
+        };
+        // Exit code 1: nothing came.
+        with_time(50, attempt, |output| output.status.code() != Some(1))
     };
     let raised = limited("ulimit -Sn 20", "100");
     assert_eq!(raised.status.code(), Some(0), "{raised:?}");
@@ -72,8 +76,9 @@ fn an_interrupt_ends_the_run_and_it_is_reported() {
         .spawn()
         .unwrap();
     let mut progress = BufReader::new(child.stderr.take().unwrap()).lines();
-    let line = progress.find_map(|line| Some(line.unwrap()).filter(|it| it.contains("running")));
-    let line = line.unwrap();
+    // Of a time in which something came.
+    let is_told = |line: &String| line.contains("running") && !line.contains(" 0 messages/s");
+    let line = progress.by_ref().map(Result::unwrap).find(is_told).unwrap();
     assert!(line.contains("messages/s") && line.contains("p99"), "{line}");
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     let mut table = String::new();
@@ -86,19 +91,16 @@ fn an_interrupt_ends_the_run_and_it_is_reported() {
 fn the_report_in_a_file_says_what_was_done() {
     let address = answering(|socket, _, message| socket.send(message));
     let file = std::env::temp_dir().join(format!("tickwire-load-{}.json", address.port()));
-    let output = binary()
-        .args(["echo", &format!("ws://{address}/path?query"), "-c", "2", "--duration", "100ms"])
-        .args([
-            "--size",
-            "33",
-            "--depth",
-            "2",
-            "--json",
-            file.to_str().unwrap(),
-            "--allow-saturated",
-        ])
-        .output()
-        .unwrap();
+    let attempt = |duration: &str| {
+        binary()
+            .args(["echo", &format!("ws://{address}/path?query"), "-c", "2"])
+            .args(["--size", "33", "--depth", "2", "--duration", duration, "--json"])
+            .args([file.to_str().unwrap(), "--allow-saturated"])
+            .output()
+            .unwrap()
+    };
+    // Exit code 1: nothing came.
+    let output = with_time(100, attempt, |output| output.status.code() != Some(1));
     let table = String::from_utf8(output.stdout).unwrap();
     let report: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
     std::fs::remove_file(file).unwrap();
@@ -114,7 +116,7 @@ fn the_report_in_a_file_says_what_was_done() {
     assert_eq!(result["payload_bytes"], messages * 33);
     let rate = result["messages_per_second"].as_f64().unwrap();
     let seconds = result["duration_seconds"].as_f64().unwrap();
-    assert!((0.1..5.0).contains(&seconds), "{seconds}");
+    assert!(seconds >= 0.1, "{seconds}");
     assert!((rate * seconds / messages as f64 - 1.0).abs() < 1e-6, "{rate} × {seconds}");
     let share = result["client"]["core_share"].as_f64().unwrap();
     assert!(share > 0.0 && share <= 1.1, "{share}");

@@ -5,7 +5,7 @@ use std::process::Output;
 
 use serde_json::Value;
 
-use crate::run::{binary, load};
+use crate::run::{Run, binary, load, with_time};
 use crate::server::answering;
 
 /// A file of a test that is gone when the test is.
@@ -35,8 +35,12 @@ impl Drop for Scratch {
 fn echo(arguments: &[&str]) -> Output {
     let address = answering(|socket, _, message| socket.send(message));
     let url = format!("ws://{address}/");
-    let usual = ["echo", &url, "-c", "2", "--duration", "300ms", "--quiet", "--allow-saturated"];
-    binary().args(usual).args(arguments).output().unwrap()
+    let attempt = |duration: &str| {
+        let usual = ["echo", &url, "-c", "2", "--quiet", "--allow-saturated"];
+        binary().args(usual).args(["--duration", duration]).args(arguments).output().unwrap()
+    };
+    // Exit code 1: nothing came.
+    with_time(300, attempt, |output| output.status.code() != Some(1))
 }
 
 #[test]
@@ -44,14 +48,22 @@ fn the_servers_use_of_the_machine_is_in_the_report() {
     let address = answering(|socket, _, message| socket.send(message));
     // The server is this very process.
     let pid = std::process::id();
-    let run = load("echo", address, &format!("-c 20 --duration 500ms --server-pid {pid}"));
+    let attempt = |duration: &str| {
+        load("echo", address, &format!("-c 20 --server-pid {pid} --duration {duration}"))
+    };
+    let at = |run: &Run, name: &str| run.report["result"]["server"][name].as_f64();
+    let shows = |run: &Run| {
+        at(run, "cpu_per_message_us") > Some(1.0)
+            && at(run, "cpu_seconds") > Some(0.01)
+            && at(run, "cores") > Some(0.0)
+            && at(run, "rss_open_bytes") > Some(1e6)
+            && at(run, "voluntary_switches") > Some(10.0)
+    };
+    let run = with_time(500, attempt, shows);
     run.assert_flawless("watched");
     let server = &run.report["result"]["server"];
     assert_eq!(server["pid"], pid);
-    let at = |name: &str| server[name].as_f64().unwrap();
-    assert!(at("cpu_per_message_us") > 1.0, "{server}");
-    assert!(at("cores") > 0.05 && at("rss_open_bytes") > 1e6, "{server}");
-    assert!(at("voluntary_switches") > 10.0, "{server}");
+    assert!(shows(&run), "{server}");
     assert!(run.table.contains("server CPU") && run.table.contains("server RAM"), "{}", run.table);
 }
 
@@ -99,14 +111,18 @@ fn figures_of_a_generator_that_was_the_limit_are_withheld() {
     // Latency cannot be measured by a generator that is stopped half of the time; a schedule that
     // one thread cannot keep is as good.
     let address = answering(|socket, _, message| socket.send(message));
-    let arguments = ["--rate", "3000000", "--duration", "300ms", "-c", "4", "--quiet"];
     let run = |more: &[&str]| {
         let url = format!("ws://{address}/");
-        let output =
-            binary().args(["echo", &url, "--json", "-"]).args(arguments).args(more).output();
-        let output = output.unwrap();
-        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-        (output.status.code(), report["result"].clone(), String::from_utf8(output.stderr).unwrap())
+        let attempt = |duration: &str| {
+            let arguments = ["--rate", "3000000", "--duration", duration, "-c", "4", "--quiet"];
+            let output =
+                binary().args(["echo", &url, "--json", "-"]).args(arguments).args(more).output();
+            let output = output.unwrap();
+            let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+            let table = String::from_utf8(output.stderr).unwrap();
+            (output.status.code(), report["result"].clone(), table)
+        };
+        with_time(300, attempt, |(_, result, _)| result["messages"].as_u64() > Some(0))
     };
     let (code, result, table) = run(&[]);
     assert!(!result["saturated"].as_array().unwrap().is_empty(), "{result}");

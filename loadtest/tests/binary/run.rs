@@ -28,6 +28,37 @@ pub(crate) fn load(scenario: &str, address: SocketAddr, arguments: &str) -> Run 
     run(&arguments)
 }
 
+/// Makes a run until it shows what it should, first in so many milliseconds. A busy machine may leave no
+/// time for it, so each further attempt has more: `attempt` is given the duration in the form of the
+/// command line. What is wrong in the program is wrong each time.
+pub(crate) fn with_time<T>(
+    milliseconds: u64,
+    attempt: impl Fn(&str) -> T,
+    shows: impl Fn(&T) -> bool,
+) -> T {
+    let durations = (0..ATTEMPTS).map(|number| milliseconds * 3_u64.pow(number));
+    let mut durations = durations.map(|milliseconds| format!("{milliseconds}ms"));
+    loop {
+        let duration = durations.next().unwrap();
+        let made = attempt(&duration);
+        if durations.len() == 0 || shows(&made) {
+            return made;
+        }
+    }
+}
+
+/// A flawless run of as much time as it needs, against a server that keeps nothing in mind.
+pub(crate) fn flawless(scenario: &str, address: SocketAddr, arguments: &str) -> Run {
+    let attempt =
+        |duration: &str| load(scenario, address, &format!("{arguments} --duration {duration}"));
+    let run = with_time(100, attempt, |run| run.result("messages") > 0);
+    run.assert_flawless(arguments);
+    run
+}
+
+/// The first is enough nearly always; the last has 27 times its duration.
+const ATTEMPTS: u32 = 4;
+
 /// Runs the binary with these arguments and those of every test.
 pub(crate) fn run(arguments: &[&str]) -> Run {
     let output = binary()
@@ -51,6 +82,30 @@ impl Run {
             (format!("{kind}{code}"), error["count"].as_u64().unwrap())
         };
         self.report["result"]["errors"].as_array().unwrap().iter().map(named).collect()
+    }
+
+    /// Whether these and no others are its errors.
+    pub(crate) fn has_errors(&self, expected: &[(&str, u64)]) -> bool {
+        let errors = self.errors();
+        errors.iter().map(|(kind, count)| (kind.as_str(), *count)).eq(expected.iter().copied())
+    }
+
+    /// Whether the machine was busy with other things, so that its figures tell of it.
+    pub(crate) fn is_disturbed(&self) -> bool {
+        !self.report["result"]["saturated"].as_array().unwrap().is_empty()
+    }
+
+    /// How many of something that comes so often a second come in its duration.
+    pub(crate) fn due(&self, each_second: u64) -> u64 {
+        let seconds = self.report["config"]["duration_seconds"].as_f64().unwrap();
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "a few thousand"
+        )]
+        let due = (seconds * each_second as f64).round() as u64;
+        due
     }
 
     pub(crate) fn result(&self, field: &str) -> u64 {

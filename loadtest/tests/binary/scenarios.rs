@@ -9,7 +9,7 @@ use tickwire_load::clock;
 use tungstenite::protocol::Role;
 use tungstenite::{Message, WebSocket};
 
-use crate::run::load;
+use crate::run::{Run, load, with_time};
 use crate::server::{self, answering};
 
 #[test]
@@ -28,28 +28,37 @@ fn idle_connections_stay_open_and_are_no_failure() {
 #[test]
 fn several_processes_make_one_load() {
     let address = answering(|socket, _, message| socket.send(message));
-    let run = load("echo", address, "-c 10 --processes 3 --duration 500ms --rate 900");
+    let attempt = |duration: &str| {
+        load("echo", address, &format!("-c 10 --processes 3 --rate 900 --duration {duration}"))
+    };
+    let keeps_the_rate =
+        |run: &Run| run.result("messages").abs_diff(run.due(900)) < run.due(900) / 8;
+    let run = with_time(500, attempt, keeps_the_rate);
     run.assert_flawless("three");
     assert_eq!(run.result("connections_opened"), 10);
     let client = &run.report["result"]["client"];
     assert_eq!(client["generators"], 3, "{client}");
     let messages = run.result("messages");
-    assert!(messages.abs_diff(450) < 60, "{}", run.table);
+    assert!(keeps_the_rate(&run) || run.is_disturbed(), "{}", run.table);
     let count = run.report["result"]["latency"]["count"].as_u64().unwrap();
     assert!(count >= messages, "{}", run.table);
 }
 
 #[test]
 fn a_capacity_search_finds_where_the_server_gives_up() {
-    // It refuses everyone from the ninth connection of a run on.
+    // It refuses everyone from the ninth connection of a run on. Who closes has given its place back
+    // when its Close is answered, which the next read does: then the next run may begin.
     let open = Arc::new(AtomicUsize::new(0));
     let address = server::start(move |_, stream| {
-        if open.fetch_add(1, Ordering::Relaxed) < 8
+        if open.fetch_add(1, Ordering::SeqCst) < 8
             && let Ok(mut socket) = tungstenite::accept(stream)
         {
-            server::serve(&mut socket, |socket, _, message| socket.send(message));
+            while socket.read().is_ok_and(|message| !message.is_close()) {}
+            open.fetch_sub(1, Ordering::SeqCst);
+            while socket.read().is_ok() {}
+        } else {
+            open.fetch_sub(1, Ordering::SeqCst);
         }
-        open.fetch_sub(1, Ordering::Relaxed);
     });
     let arguments = "--scenario idle --from 2 --to 100 --duration 100ms";
     let run = load("capacity", address, arguments);
@@ -60,19 +69,26 @@ fn a_capacity_search_finds_where_the_server_gives_up() {
 #[test]
 fn attacks_are_told_by_what_the_server_did() {
     let address = answering(|socket, _, message| socket.send(message));
-    let arguments = "--attacks mute,fragments,ping-flood,storm --attackers 3 --duration 700ms";
-    let run = load("abuse", address, arguments);
+    let attempt = |duration: &str| {
+        let arguments = "--attacks mute,fragments,ping-flood,storm --attackers 3 --duration";
+        load("abuse", address, &format!("{arguments} {duration}"))
+    };
+    let shows = |run: &Run| {
+        let attacks = &run.report["attacks"];
+        let stages = run.report["result"]["stages"].as_array().unwrap();
+        attacks[0]["endings"][0]["what"] == "held on"
+            && attacks[1]["bytes"].as_u64() > Some(10_000)
+            && attacks[2]["handshakes"] == 3
+            && attacks[3]["handshakes"].as_u64() > Some(10)
+            && stages.iter().all(|it| it["messages"].as_u64() > Some(100))
+    };
+    let run = with_time(700, attempt, shows);
     run.assert_flawless("polite");
     let attacks = run.report["attacks"].as_array().unwrap();
     let names: Vec<&str> = attacks.iter().map(|it| it["attack"].as_str().unwrap()).collect();
     assert_eq!(names, ["mute", "fragments", "ping-flood", "storm"]);
-    assert_eq!(attacks[0]["endings"][0]["what"], "held on", "{}", run.table);
-    assert!(attacks[1]["bytes"].as_u64().unwrap() > 10_000, "{}", run.table);
-    assert_eq!(attacks[2]["handshakes"], 3, "{}", run.table);
-    assert!(attacks[3]["handshakes"].as_u64().unwrap() > 10, "{}", run.table);
-    let stages = run.report["result"]["stages"].as_array().unwrap();
-    assert_eq!(stages.len(), 5);
-    assert!(stages.iter().all(|it| it["messages"].as_u64().unwrap() > 100), "{}", run.table);
+    assert_eq!(run.report["result"]["stages"].as_array().unwrap().len(), 5);
+    assert!(shows(&run), "{}", run.table);
 }
 
 #[test]
@@ -85,12 +101,18 @@ fn handshakes_arrive_at_their_rate_and_each_is_measured() {
             server::serve(&mut socket, |socket, _, message| socket.send(message));
         }
     });
-    let run = load("connect", address, "-c 20 --duration 1s --rate 200");
+    let connect = |arguments: &str| {
+        accepted.store(0, Ordering::Relaxed);
+        load("connect", address, arguments)
+    };
+    let open = |duration: &str| connect(&format!("-c 20 --rate 200 --duration {duration}"));
+    let run = with_time(1_000, open, |run| run.result("messages") == run.due(200));
     run.assert_flawless("open model");
-    assert_eq!(run.result("messages"), 200, "{}", run.table);
-    assert_eq!(run.result("connections_opened"), 200);
-    assert_eq!(accepted.swap(0, Ordering::Relaxed), 200);
-    let run = load("connect", address, "-c 2 --duration 300ms");
+    assert_eq!(run.result("messages"), run.due(200), "{}", run.table);
+    assert_eq!(run.result("connections_opened"), run.due(200));
+    assert_eq!(accepted.load(Ordering::Relaxed) as u64, run.due(200));
+    let closed = |duration: &str| connect(&format!("-c 2 --duration {duration}"));
+    let run = with_time(300, closed, |run| run.result("messages") > 20);
     run.assert_flawless("closed model");
     assert_eq!(run.result("connections_opened"), accepted.load(Ordering::Relaxed) as u64);
     assert!(run.result("messages") > 20, "{}", run.table);
@@ -105,11 +127,15 @@ fn a_refused_handshake_frees_its_place() {
         let mut socket = tungstenite::accept(stream).unwrap();
         server::serve(&mut socket, |socket, _, message| socket.send(message));
     });
-    let run = load("connect", address, "-c 1 --duration 500ms --rate 40");
+    let attempt =
+        |duration: &str| load("connect", address, &format!("-c 1 --rate 40 --duration {duration}"));
+    let is_half = |run: &Run| run.result("connections_failed").abs_diff(run.due(40) / 2) <= 1;
+    let run = with_time(500, attempt, is_half);
     let failed = run.result("connections_failed");
-    assert!(failed.abs_diff(10) <= 1 && failed == run.errors()[0].1, "{}", run.table);
+    assert!(is_half(&run) && failed == run.errors()[0].1, "{}", run.table);
     let unsent = run.report["result"]["sends"]["unsent"].as_u64().unwrap();
-    assert_eq!(run.result("connections_opened") + failed + unsent, 20, "{}", run.table);
+    let all = run.result("connections_opened") + failed + unsent;
+    assert_eq!(all, run.due(40), "{}", run.table);
 }
 
 /// Publishes 64 KB some fifty times a second on each connection, until it cannot; answers Close.
@@ -140,19 +166,21 @@ fn publishing() -> std::net::SocketAddr {
 
 #[test]
 fn bad_clients_are_no_faults_and_what_became_of_them_is_told() {
-    let arguments = "-c 20 --duration 3s --stalled 0.2 --slow 0 --restless 0.2";
-    let run = load("mixed", publishing(), arguments);
-    let treatment = run.report["result"]["treatment"].as_array();
-    let stalled: u64 = treatment
-        .into_iter()
-        .flatten()
-        .filter(|it| it["clients"] == "stalled")
-        .map(|it| it["count"].as_u64().unwrap())
-        .sum();
-    assert!((3..=5).contains(&stalled), "{}", run.table);
-    assert_eq!(run.report["scenario"], "mixed");
+    let attempt = |duration: &str| {
+        let arguments = "-c 20 --stalled 0.2 --slow 0 --restless 0.2 --duration";
+        load("mixed", publishing(), &format!("{arguments} {duration}"))
+    };
+    let stalled = |run: &Run| -> u64 {
+        let treatment = run.report["result"]["treatment"].as_array().into_iter().flatten();
+        let stalled = treatment.filter(|it| it["clients"] == "stalled");
+        stalled.map(|it| it["count"].as_u64().unwrap()).sum()
+    };
     // Five restless clients come again some three times in three seconds.
-    assert!(run.result("connections_opened") > 25, "{}", run.table);
+    let shows =
+        |run: &Run| (3..=5).contains(&stalled(run)) && run.result("connections_opened") > 25;
+    let run = with_time(3_000, attempt, shows);
+    assert!(shows(&run), "{} stalled: {}", stalled(&run), run.table);
+    assert_eq!(run.report["scenario"], "mixed");
 }
 
 /// Serves one price, then what `next` says.
@@ -172,14 +200,29 @@ fn ticker(next: &'static [&'static str]) -> std::net::SocketAddr {
 fn prices_are_checked_for_order() {
     const SIX: &str = r#"{"type":"update","symbol":"AAPL","seq":6,"prev":5,"ts":"101"}"#;
     const SEVEN: &str = r#"{"type":"update","symbol":"AAPL","seq":7,"prev":6,"ts":"102"}"#;
-    let arguments = "--symbols AAPL -c 2 --duration 200ms";
-    let run = load("ticker", ticker(&[SIX, SEVEN]), arguments);
-    run.assert_flawless("right");
-    assert_eq!(run.result("messages"), 6);
-    load("ticker", ticker(&[SEVEN]), arguments).assert_errors("gap", &[("gap", 2)]);
-    load("ticker", ticker(&[SIX, SIX]), arguments).assert_errors("twice", &[("duplicate", 2)]);
-    let swapped = load("ticker", ticker(&[SEVEN, SIX]), arguments);
-    swapped.assert_errors("swapped", &[("gap", 2), ("reordered", 2)]);
-    let silent = answering(|_, _, _| Ok(()));
-    load("ticker", silent, arguments).assert_errors("silent", &[("not_subscribed", 2)]);
+    type Case = (&'static [&'static str], u64, &'static [(&'static str, u64)]);
+    let cases: [Case; 5] = [
+        (&[SIX, SEVEN], 6, &[]),
+        (&[SEVEN], 0, &[("gap", 2)]),
+        (&[SIX, SIX], 0, &[("duplicate", 2)]),
+        (&[SEVEN, SIX], 0, &[("gap", 2), ("reordered", 2)]),
+        (&[], 0, &[("not_subscribed", 2)]),
+    ];
+    for (lines, messages, errors) in cases {
+        let attempt = |duration: &str| {
+            let address = match lines {
+                [] => answering(|_, _, _| Ok(())),
+                lines => ticker(lines),
+            };
+            load("ticker", address, &format!("--symbols AAPL -c 2 --duration {duration}"))
+        };
+        let all_came = |run: &Run| run.result("messages") >= messages;
+        let run = with_time(200, attempt, |run| run.has_errors(errors) && all_came(run));
+        if errors.is_empty() {
+            run.assert_flawless("right");
+            assert_eq!(run.result("messages"), messages);
+        } else {
+            run.assert_errors("wrong", errors);
+        }
+    }
 }

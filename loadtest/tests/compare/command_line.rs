@@ -35,12 +35,19 @@ fn what_cannot_be_compared_is_explained_with_exit_code_2() {
 fn flags_make_a_comparison_of_one_workload() {
     let notes = Notes::new();
     let server = |name: &str| format!("{name}={}", Behaviour::Echo.command(&notes));
-    let output = binary()
-        .args(["compare", "--server", &server("one"), "--server", &server("two")])
-        .args(["-c", "2", "--size", "33", "--depth", "2", "--rounds", "1"])
-        .args(["--duration", "50ms", "--warm-up", "0s", "--json", "-"])
-        .output()
-        .unwrap();
+    let compare = |duration: &str| {
+        binary()
+            .args(["compare", "--server", &server("one"), "--server", &server("two")])
+            .args(["-c", "2", "--size", "33", "--depth", "2", "--rounds", "1"])
+            .args(["--duration", duration, "--warm-up", "0s", "--json", "-"])
+            .output()
+            .unwrap()
+    };
+    let mut output = compare("50ms");
+    if output.status.code() == Some(1) {
+        // On a busy machine nothing may have come in that time.
+        output = compare("5s");
+    }
     let progress = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(0), "{progress}");
     assert!(progress.contains("1/1  echo 33 B × 2  two: "), "{progress}");

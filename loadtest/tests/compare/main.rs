@@ -21,11 +21,11 @@ fn every_workload_meets_every_server_in_every_round_and_each_round_begins_with_a
     let servers: String =
         ["one", "two"].map(|name| server_named(name, &Behaviour::Echo.command(&notes))).concat();
     let text = format!(
-        "rounds = 2\nduration = \"60ms\"\nwarm-up = \"20ms\"\n{servers}
+        "rounds = 2\nduration = \"{{time}}\"\nwarm-up = \"20ms\"\n{servers}
          [[workload]]\nname = \"small\"\nscenario = \"echo\"\nsize = 20\nconnections = 3
          [[workload]]\nname = \"large\"\nscenario = \"echo\"\nsize = 4096\nconnections = 2\n"
     );
-    let Comparison { code, result, table, page } = compare(&text, &[]);
+    let Comparison { code, result, table, page } = compare(&notes, &text, &[]);
     assert_eq!(code, Some(0), "{table}");
     assert_eq!((&result["schema"], &result["ok"]), (&1.into(), &true.into()));
     let mut order: Vec<(u64, String)> = Vec::new();
@@ -74,10 +74,10 @@ fn a_server_that_fails_is_named_with_its_output_and_the_others_go_on() {
         let servers = [("good", Behaviour::Echo), ("bad", behaviour)];
         let servers = servers.map(|(name, it)| server_named(name, &it.command(&notes))).concat();
         let text = format!(
-            "rounds = 1\nduration = \"60ms\"\nwarm-up = \"0s\"\n{servers}
+            "rounds = 1\nduration = \"{{time}}\"\nwarm-up = \"0s\"\n{servers}
              [[workload]]\nname = \"w\"\nscenario = \"echo\"\nconnections = 2\n"
         );
-        let Comparison { code, result, table, page } = compare(&text, &[]);
+        let Comparison { code, result, table, page } = compare(&notes, &text, &[]);
         assert_eq!((code, &result["ok"]), (Some(1), &false.into()), "{table}");
         let rows = &result["workloads"][0]["rows"];
         assert!(rows[0]["summary"]["cpu_us"].is_object(), "{behaviour:?}: {table}");
@@ -88,8 +88,8 @@ fn a_server_that_fails_is_named_with_its_output_and_the_others_go_on() {
         for text in [&table, &page] {
             assert!(text.contains("bad, w, round 1") && text.contains(output), "{text}");
         }
+        notes.assert_all_stopped();
     }
-    notes.assert_all_stopped();
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn a_server_with_tls_is_beside_one_without_and_is_not_taken_for_it() {
          [[workload]]\nname = \"w\"\nscenario = \"echo\"\nconnections = 2\n",
         servers.concat()
     );
-    let Comparison { code, result, table, .. } = compare(&text, &[]);
+    let Comparison { code, result, table, .. } = compare(&notes, &text, &[]);
     assert_eq!(code, Some(1), "{table}");
     let rows = result["workloads"][0]["rows"].as_array().unwrap();
     let has_figures: Vec<bool> = rows.iter().map(|row| row["summary"].is_object()).collect();
@@ -128,11 +128,12 @@ fn a_server_is_pinned_from_its_first_moment_and_gets_the_address_that_it_wants()
         [server_named("pinned", &command), server_named("left-out", "true")].concat()
     );
     let Comparison { code, result, table, .. } = compare(
+        &notes,
         &text,
-        &["--rounds", "2", "--workload", "w", "--only", "pinned", "--duration", "30ms"],
+        &["--rounds", "2", "--workload", "w", "--only", "pinned", "--duration", "{time}"],
     );
     assert_eq!(code, Some(0), "{table}");
-    assert_eq!(result["workloads"][0]["seconds"], 0.03);
+    assert!(result["workloads"][0]["seconds"].as_f64() > Some(0.05), "{table}");
     assert_eq!(result["workloads"][0]["rows"][0]["runs"].as_array().unwrap().len(), 2);
     let servers = notes.servers();
     assert_eq!(servers.len(), 2);

@@ -42,6 +42,13 @@ impl Notes {
         Self(tempfile::tempdir().unwrap())
     }
 
+    /// Begins anew.
+    pub(crate) fn forget(&self) {
+        for entry in fs::read_dir(self.0.path()).unwrap() {
+            fs::remove_file(entry.unwrap().path()).unwrap();
+        }
+    }
+
     /// Each server's process and the cores that it found itself on.
     pub(crate) fn servers(&self) -> Vec<(u32, String)> {
         let note = |entry: fs::DirEntry| {
