@@ -2,8 +2,10 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
+use tickwire::Timestamp;
 
 /// A ticker with the synthetic feed.
 pub(crate) struct Server {
@@ -38,6 +40,15 @@ impl Server {
         value.unwrap_or_else(|| panic!("{name} is not in {text}")).parse().unwrap()
     }
 
+    /// Waits until that shows `value`: what a page has left may be told a moment later.
+    pub(crate) fn wait_for_metric(&self, name: &str, value: u64) {
+        let begun = Timestamp::read();
+        while self.metric(name) != value {
+            let found = self.metric(name);
+            assert!(Timestamp::read().since(begun) < PATIENCE, "{name} is {found}, not {value}");
+        }
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.process), signal).unwrap();
     }
@@ -54,6 +65,9 @@ impl Server {
         server
     }
 }
+
+/// Only a failing test waits that long.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Drop for Server {
     fn drop(&mut self) {

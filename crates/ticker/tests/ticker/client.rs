@@ -36,16 +36,35 @@ impl Client {
 
     /// A client that offers `protocols`; the welcome is still to come.
     pub(crate) fn offer(address: SocketAddr, protocols: &[&str]) -> Self {
+        Self::open(address, protocols, &[])
+    }
+
+    /// A client that asks in one go for the connection and for `symbols`, as request 1: no time passes
+    /// between them, however busy the machine is. Early frames are taken up once the connection is
+    /// open; the welcome is still to come.
+    pub(crate) fn connect_and_subscribe(address: SocketAddr, symbols: &[&str]) -> Self {
+        let mut early = Vec::new();
+        let subscribe = subscribe(1, symbols).to_string();
+        encode::masked_message(Kind::Text, MASK, subscribe.as_bytes(), &mut early);
+        Self::open(address, &[], &early)
+    }
+
+    fn open(address: SocketAddr, protocols: &[&str], early: &[u8]) -> Self {
         let mut stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
         let mut handshake = ClientHandshake::new([7; 16]);
         let mut request = Vec::new();
         handshake.request("localhost", "/ticker", protocols, &[], &mut request).unwrap();
+        request.extend_from_slice(early);
         stream.write_all(&request).unwrap();
         let mut buffer = vec![0; 16 * 1024];
         loop {
-            let len = stream.read(&mut buffer).unwrap();
+            let len = match stream.read(&mut buffer) {
+                // The process was stopped and goes on.
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                read => read.unwrap(),
+            };
             assert!(len > 0, "the server hung up in the handshake");
             let mut input = &mut buffer[..len];
             if let Some(accepted) = handshake.receive(&mut input).unwrap() {
@@ -68,9 +87,18 @@ impl Client {
         self.stream.write_all(&frame).unwrap();
     }
 
+    /// Sends all of `messages` in one go: they arrive together, however busy the machine is.
+    pub(crate) fn send_together(&mut self, messages: impl IntoIterator<Item = Json>) {
+        let mut frames = Vec::new();
+        for message in messages {
+            let text = message.to_string();
+            encode::masked_message(Kind::Text, MASK, text.as_bytes(), &mut frames);
+        }
+        self.stream.write_all(&frames).unwrap();
+    }
+
     pub(crate) fn subscribe(&mut self, id: i64, symbols: &[&str]) {
-        let params = json!({"channel": "ticker", "symbols": symbols});
-        self.send(&json!({"id": id, "method": "subscribe", "params": params}));
+        self.send(&subscribe(id, symbols));
     }
 
     pub(crate) fn unsubscribe(&mut self, id: i64, symbols: &[&str]) {
@@ -98,6 +126,7 @@ impl Client {
                 Ok(0) => return Arrival::Ended,
                 Ok(len) => self.absorb(&mut buffer[..len]),
                 Err(error) if error.kind() == ErrorKind::ConnectionReset => return Arrival::Ended,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => panic!("nothing arrives: {error}"),
             }
         }
@@ -163,6 +192,11 @@ impl Client {
         // The server may have hung up already.
         let _ = self.stream.write_all(&control);
     }
+}
+
+fn subscribe(id: i64, symbols: &[&str]) -> Json {
+    let params = json!({"channel": "ticker", "symbols": symbols});
+    json!({"id": id, "method": "subscribe", "params": params})
 }
 
 /// A value that hides nothing from somebody who looks at a failure.

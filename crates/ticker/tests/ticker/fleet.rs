@@ -52,7 +52,11 @@ impl Fleet {
         let mut buffer = vec![0; BUFFER_BYTES];
         let mut unfinished = self.members.iter().filter(|member| member.updates < updates).count();
         while unfinished > 0 {
-            self.poll.poll(&mut events, Some(PATIENCE)).unwrap();
+            match self.poll.poll(&mut events, Some(PATIENCE)) {
+                // The process was stopped and goes on.
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                polled => polled.unwrap(),
+            }
             assert!(!events.is_empty(), "{unfinished} members wait for more");
             for event in &events {
                 let member = &mut self.members[event.token().0];

@@ -56,7 +56,11 @@ impl Visitors {
         let mut buffer = vec![0; 64 * 1024];
         let mut is_done: Vec<bool> = self.visitors.iter().map(&done).collect();
         while is_done.contains(&false) {
-            self.poll.poll(&mut events, Some(PATIENCE)).unwrap();
+            match self.poll.poll(&mut events, Some(PATIENCE)) {
+                // The process was stopped and goes on.
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                polled => polled.unwrap(),
+            }
             assert!(!events.is_empty(), "{:?} are done", is_done.iter().filter(|it| **it).count());
             for event in &events {
                 let index = event.token().0;
