@@ -64,7 +64,11 @@ impl Attack {
         }
         let dripped: usize = attackers.iter().map(|attacker| attacker.dripped).sum();
         println!("{} peers have dripped {dripped} bytes", attackers.len());
-        assert!(dripped > attackers.len(), "that was no dripping");
+        // How often each comes to it is the machine's business.
+        for phase in attackers.iter().map(|attacker| attacker.phase.name) {
+            let mut others = attackers.iter().filter(|attacker| attacker.phase.name == phase);
+            assert!(others.any(|attacker| attacker.dripped > 0), "{phase}: that was no dripping");
+        }
     }
 }
 
@@ -165,7 +169,11 @@ fn run(
         let all = attackers.len() == count;
         connected.store(all, Ordering::Relaxed);
         let timeout = if all { next.since(now) } else { Duration::ZERO };
-        poll.poll(&mut events, Some(timeout)).expect("epoll waits");
+        match poll.poll(&mut events, Some(timeout)) {
+            // The process was stopped and goes on.
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            polled => polled.expect("epoll waits"),
+        }
         for event in &events {
             attackers[event.token().0].read();
         }

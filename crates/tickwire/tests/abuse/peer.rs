@@ -122,6 +122,8 @@ impl Peer {
                 true
             }
             Err(error) if error.kind() == ErrorKind::ConnectionReset => false,
+            // The process was stopped and goes on.
+            Err(error) if error.kind() == ErrorKind::Interrupted => true,
             Err(error) => panic!("nothing arrives: {error}"),
         }
     }
