@@ -96,7 +96,7 @@ impl Scene {
         for client in self.clients.drain(..) {
             client.connect(&self.server.local_addr().into()).expect("the kernel accepts it");
             client.set_read_timeout(Some(PATIENCE)).expect("not zero");
-            let end = (&client).read(&mut [0; 16]);
+            let end = (&client).read_to_end(&mut Vec::new());
             assert!(matches!(end, Ok(0)) || end.is_err_and(is_reset), "it is not kept waiting");
             echo(&mut self.open);
             // The descriptor that its end gives back is not for the next.

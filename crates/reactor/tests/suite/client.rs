@@ -10,7 +10,8 @@ use socket2::{Domain, Socket, Type};
 
 use tickwire_protocol::{CloseCode, Kind, Message, Role};
 use tickwire_reactor::{
-    Client, Config, Connection, Connector, Destination, Ended, Handler, Server, Unconnected,
+    Client, Config, Connection, Connector, Destination, Ended, Handler, Server, Timestamp,
+    Unconnected,
 };
 
 use crate::application::{Application, Journal};
@@ -78,8 +79,9 @@ fn client(shards: usize) -> (Client<u32>, Receiver<Told>) {
 
 fn destination(server: &Server, path: &str) -> Destination {
     let port = server.local_addr().port();
-    // A name that often has an IPv6 address too, where this server does not listen.
-    Destination::resolve(&format!("ws://localhost:{port}{path}")).expect("every machine knows it")
+    // A name that often has an IPv6 address too, where this server does not listen; if it is known.
+    let named = Destination::resolve(&format!("ws://localhost:{port}{path}"));
+    named.unwrap_or_else(|_| Destination::new(server.local_addr(), path))
 }
 
 #[test]
@@ -230,8 +232,17 @@ fn address_that_does_not_answer_is_given_up_for_the_next() {
     assert!(error.contains("in time"), "{error}");
     let mut destination = Destination::new(deaf, "/echo");
     destination.addresses.push(server.local_addr());
-    client.connect(destination, 2);
-    assert_eq!(next(&told), Told::Opened(2));
+    // The same time is given to the server, which on a busy machine may not have it: then once more.
+    let begun = Timestamp::read();
+    loop {
+        client.connect(destination.clone(), 2);
+        match next(&told) {
+            Told::Failed(2, error) if error.contains("in time") => {
+                assert!(Timestamp::read().since(begun) < PATIENCE, "{error}");
+            }
+            told => break assert_eq!(told, Told::Opened(2)),
+        }
+    }
     assert_eq!(next(&told), Told::Heard(2, "hello".to_owned()));
 }
 

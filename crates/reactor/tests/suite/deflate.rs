@@ -247,6 +247,7 @@ fn only_so_many_connections_have_a_compressor_of_their_own(place: &impl Place) {
 fn what_a_connection_held_is_given_back(place: &impl Place) {
     let mut session = Session::start(place, setup(Deflate::dedicated(100)));
     let mut zlib = Zlib::open(&mut session, "/echo", OFFER, "permessage-deflate");
+    session.delivered();
     let before = session.world.counters().deflate_bytes_now;
     let text = numbered(0, 1_000);
     let bytes = zlib.text(&text);
@@ -265,6 +266,7 @@ fn what_a_connection_held_is_given_back(place: &impl Place) {
 fn a_compressor_that_gives_memory_back_is_counted(place: &impl Place) {
     let mut session = Session::start(place, setup(Deflate::dedicated(100)));
     let mut zlib = Zlib::open(&mut session, "/echo", OFFER, "permessage-deflate");
+    session.delivered();
     let before = session.world.counters().deflate_bytes_now;
     // Half of what its output keeps, then more than it keeps: nothing of that compresses.
     for length in [30_000, 100_000, 30_000] {

@@ -1,6 +1,6 @@
 //! Certificates that change while the server runs.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,7 +32,13 @@ fn connect(address: SocketAddr, config: &Arc<ClientConfig>) -> Option<(TcpStream
 /// `false`: the stream has ended.
 fn receive(stream: &mut TcpStream, client: &mut TlsClient) -> bool {
     let mut buffer = [0; 16 * 1024];
-    let count = stream.read(&mut buffer).expect("the server answers");
+    let count = loop {
+        match stream.read(&mut buffer) {
+            // The process was stopped and goes on.
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            read => break read.expect("the server answers"),
+        }
+    };
     client.input(&buffer[..count]);
     count > 0
 }

@@ -1,6 +1,6 @@
 //! The world of real sockets: a server on this machine, clients that block with a time-out.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::OnceLock;
 use std::thread;
@@ -101,6 +101,17 @@ impl Sockets {
     }
 }
 
+/// Calls until no signal has come in between: a socket with a time-out is not taken up again by the
+/// kernel where a process was stopped and goes on.
+fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
 impl World for Sockets {
     fn connect(&mut self) -> Peer {
         let stream = TcpStream::connect(self.address).expect("the server listens");
@@ -139,7 +150,7 @@ impl World for Sockets {
 
     fn pick_up(&mut self) -> Peer {
         let far = self.far.as_ref().expect("its address was asked for");
-        let (stream, _) = far.accept().expect("the engine connects");
+        let (stream, _) = uninterrupted(|| far.accept()).expect("the engine connects");
         self.adopt(stream)
     }
 
@@ -159,7 +170,7 @@ impl World for Sockets {
         stream.set_write_timeout(Some(Self::FULL_AFTER)).expect("not zero");
         let mut pushed = 0;
         while pushed < bytes.len() {
-            match stream.write(&bytes[pushed..]) {
+            match uninterrupted(|| stream.write(&bytes[pushed..])) {
                 Ok(count) => pushed += count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) => panic!("{peer:?} cannot send: {error}"),
@@ -172,7 +183,7 @@ impl World for Sockets {
 
     fn receive(&mut self, peer: Peer) -> Reading {
         let mut buffer = vec![0; 64 * 1024];
-        match self.stream(peer).read(&mut buffer) {
+        match uninterrupted(|| self.stream(peer).read(&mut buffer)) {
             Ok(0) => Reading::End,
             Ok(count) => {
                 buffer.truncate(count);
