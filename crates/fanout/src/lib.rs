@@ -464,6 +464,12 @@ impl Fanout {
         topic.map_or(0, |topic| topic.subscribers.len() + topic.followers())
     }
 
+    /// The connections that hold a topic, in whatever mode, in no order.
+    pub fn holders(&self, topic: TopicKey) -> impl Iterator<Item = Slot> {
+        let topic = self.topics.number(topic).map(|topic| &self.topics[topic]);
+        topic.into_iter().flat_map(|topic| topic.holders())
+    }
+
     /// Makes a connection lag from the first frame on of which the socket has nothing. Returns how
     /// much of the run the frames before it are; none if the connection is gone.
     #[cold]

@@ -136,6 +136,12 @@ impl Topic {
         self.subscribers.is_empty() && self.followers() == 0
     }
 
+    /// Who holds it, first in one mode and then in the other.
+    pub(crate) fn holders(&self) -> impl Iterator<Item = Slot> {
+        let followers = self.newest.iter().flat_map(|newest| &newest.followers);
+        self.subscribers.iter().copied().chain(followers.map(|follower| follower.slot))
+    }
+
     /// How many hold it by value.
     pub(crate) fn followers(&self) -> usize {
         self.newest.as_ref().map_or(0, |newest| newest.followers.len())

@@ -93,6 +93,11 @@ impl Fanouts {
         self.audiences.iter().all(|(_, fanout)| fanout.subscribers(topic) == 0)
     }
 
+    /// How many connections hold a topic.
+    pub(crate) fn subscribers(&self, topic: TopicKey) -> usize {
+        self.audiences.iter().map(|(_, fanout)| fanout.subscribers(topic)).sum()
+    }
+
     /// How many connections lag.
     pub(crate) fn lagging(&self) -> usize {
         self.audiences.iter().map(|(_, fanout)| fanout.lagging().len()).sum()

@@ -30,6 +30,15 @@ impl Frame {
         Self::of(Arc::from(encoded), encoded.len(), may_deflate)
     }
 
+    /// The same, with some room behind it, so that a message a little longer can be written over it.
+    pub(crate) fn with_room(encoded: &[u8], may_deflate: bool) -> Self {
+        let room = encoded.len().next_multiple_of(64);
+        let mut bytes: Arc<[u8]> = std::iter::repeat_n(0, room).collect();
+        let fresh = Arc::get_mut(&mut bytes).expect("nobody else has it");
+        fresh[..encoded.len()].copy_from_slice(encoded);
+        Self::of(bytes, encoded.len(), may_deflate)
+    }
+
     /// A frame of the first `len` bytes.
     pub(crate) fn of(bytes: Arc<[u8]>, len: usize, may_deflate: bool) -> Self {
         Self { bytes, len, deflated: may_deflate.then(Arc::default) }

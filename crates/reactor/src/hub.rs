@@ -15,6 +15,7 @@ use crate::admission::Admission;
 use crate::config::{Balance, Config};
 use crate::deflate::Deflate;
 use crate::directory::Directory;
+use crate::epoch::Epoch;
 use crate::error::Full;
 use crate::frame::Frame;
 use crate::frames::Frames;
@@ -27,7 +28,7 @@ use crate::topic::Topic;
 /// What all shards and publishers of a server share.
 pub(crate) struct Hub {
     pub(crate) directory: Arc<Directory>,
-    pub(crate) mailboxes: Box<[Mailbox]>,
+    pub(crate) mailboxes: Arc<[Mailbox]>,
     pub(crate) admission: Admission,
     pub(crate) progress: Progress,
     /// What publications are made of.
@@ -48,10 +49,11 @@ impl fmt::Debug for Hub {
 
 impl Hub {
     /// A hub of these shards for a server as `config` says.
-    pub(crate) fn new(mailboxes: Box<[Mailbox]>, config: &Config) -> Self {
+    pub(crate) fn new(mailboxes: Box<[Mailbox]>, config: &Config, epoch: Epoch) -> Self {
+        let mailboxes: Arc<[Mailbox]> = mailboxes.into();
         let shares_out = config.balance == Balance::LeastLoaded && mailboxes.len() > 1;
         Self {
-            directory: Arc::default(),
+            directory: Arc::new(Directory::new(epoch, Arc::clone(&mailboxes))),
             admission: Admission::new(&config.limits, config.origins.clone()),
             progress: Progress::default(),
             frames: Frames::default(),
@@ -75,18 +77,14 @@ impl Hub {
         &self,
         topic: &Topic,
         kind: Kind,
+        exclude: Option<(usize, Key)>,
         write: impl FnOnce(u64, &mut Vec<u8>, &mut Vec<u8>),
     ) -> u64 {
-        let mut write = Some(write);
-        let mut once = |seq, message: &mut Vec<u8>, retained: &mut Vec<u8>| {
-            if let Some(write) = write.take() {
-                write(seq, message, retained);
-            }
-        };
+        let mut once = once(write);
         loop {
-            match self.publish(topic, kind, None, &mut once) {
+            match self.publish(topic, kind, exclude, &mut once) {
                 Ok(seq) => return seq,
-                Err(Full) => {
+                Err(NoRoom { .. }) => {
                     self.wake();
                     // Bounded, because a notice between the refusal and the wait would be missed.
                     self.progress.wait(Duration::from_millis(1));
@@ -95,21 +93,52 @@ impl Hub {
         }
     }
 
+    /// Publishes without waking anybody, unless there is no room.
+    pub(crate) fn try_publish(
+        &self,
+        topic: &Topic,
+        kind: Kind,
+        exclude: Option<(usize, Key)>,
+        write: impl FnOnce(u64, &mut Vec<u8>, &mut Vec<u8>),
+    ) -> Result<u64, Full> {
+        self.publish(topic, kind, exclude, &mut once(write)).map_err(|NoRoom { shard }| {
+            self.mailboxes[shard].count_refused();
+            self.wake();
+            Full
+        })
+    }
+
+    /// As [`Hub::try_publish`], for a publisher that does without.
+    pub(crate) fn publish_or_drop(
+        &self,
+        topic: &Topic,
+        kind: Kind,
+        exclude: Option<(usize, Key)>,
+        write: impl FnOnce(u64, &mut Vec<u8>, &mut Vec<u8>),
+    ) -> Option<u64> {
+        let published = self.publish(topic, kind, exclude, &mut once(write));
+        let dropped = |NoRoom { shard }: &NoRoom| {
+            self.mailboxes[*shard].count_dropped();
+            self.wake();
+        };
+        published.inspect_err(dropped).ok()
+    }
+
     /// Wakes the shards that sleep and have mail.
     pub(crate) fn wake(&self) {
-        for mailbox in &self.mailboxes {
+        for mailbox in &*self.mailboxes {
             mailbox.wake();
         }
     }
 
-    /// Gives the publication to every interested shard, or to none: `Full`, and `write` has not run.
-    pub(crate) fn publish(
+    /// Gives the publication to every interested shard, or to none: then `write` has not run.
+    fn publish(
         &self,
         topic: &Topic,
         kind: Kind,
         exclude: Option<(usize, Key)>,
         write: Write<'_>,
-    ) -> Result<u64, Full> {
+    ) -> Result<u64, NoRoom> {
         let mut locked = topic.lock();
         let state = &mut *locked;
         let room = Reservation::of(&self.mailboxes, &state.interested)?;
@@ -121,18 +150,24 @@ impl Hub {
         room.use_up();
         state.seq = seq;
         let is_news = state.retain(kind, self) && topic.note_retention(state);
-        if let [first @ .., last] = &*state.interested {
+        if !state.interested.is_empty() || state.ring.is_some() {
             state.encoded.clear();
             encode::message(kind, &state.payload, &mut state.encoded);
-            let frame = self.frames.frame(&state.encoded, self.may_deflate(&state.encoded));
+            let may_deflate = self.may_deflate(&state.encoded);
+            let frame = match &mut state.ring {
+                None => self.frames.frame(&state.encoded, may_deflate),
+                Some(ring) => ring.push(&state.encoded, may_deflate),
+            };
             let mail = |shard: usize, frame| {
                 let exclude = exclude.filter(|it| it.0 == shard).map(|it| it.1);
                 Mail::Publish { topic: topic.key(), seq, frame, exclude }
             };
-            for shard in first {
-                self.mailboxes[*shard].push_reserved(mail(*shard, frame.clone()));
+            if let [first @ .., last] = &*state.interested {
+                for shard in first {
+                    self.mailboxes[*shard].push_reserved(mail(*shard, frame.clone()));
+                }
+                self.mailboxes[*last].push_reserved(mail(*last, frame));
             }
-            self.mailboxes[*last].push_reserved(mail(*last, frame));
         }
         drop(locked);
         if is_news {
@@ -144,12 +179,13 @@ impl Hub {
     /// Shard `index` has ended: nobody waits for it any more.
     pub(crate) fn close(&self, index: usize) {
         self.mailboxes[index].close();
+        self.directory.close(index);
         self.progress.notify();
     }
 
     /// Pushes a letter to each shard, waiting for room.
     pub(crate) fn deliver_to_all(&self, mail: impl Fn() -> Mail) {
-        for mailbox in &self.mailboxes {
+        for mailbox in &*self.mailboxes {
             self.deliver(mailbox, mail());
         }
     }
@@ -167,6 +203,23 @@ impl Hub {
 /// Makes a message and, if it wants, a new retained value of a sequence number.
 type Write<'a> = &'a mut dyn FnMut(u64, &mut Vec<u8>, &mut Vec<u8>);
 
+/// A closure that is called once at most, as one that may be asked for again.
+fn once(
+    write: impl FnOnce(u64, &mut Vec<u8>, &mut Vec<u8>),
+) -> impl FnMut(u64, &mut Vec<u8>, &mut Vec<u8>) {
+    let mut write = Some(write);
+    move |seq, message, retained| {
+        if let Some(write) = write.take() {
+            write(seq, message, retained);
+        }
+    }
+}
+
+/// The mailbox of this shard is full.
+struct NoRoom {
+    shard: usize,
+}
+
 /// Room for one letter in several mailboxes, given back when it is dropped unused.
 struct Reservation<'a> {
     mailboxes: &'a [Mailbox],
@@ -176,11 +229,11 @@ struct Reservation<'a> {
 }
 
 impl<'a> Reservation<'a> {
-    fn of(mailboxes: &'a [Mailbox], shards: &'a [usize]) -> Result<Self, Full> {
+    fn of(mailboxes: &'a [Mailbox], shards: &'a [usize]) -> Result<Self, NoRoom> {
         let mut room = Self { mailboxes, shards, count: 0 };
         for shard in shards {
             if !mailboxes[*shard].reserve() {
-                return Err(Full);
+                return Err(NoRoom { shard: *shard });
             }
             room.count += 1;
         }

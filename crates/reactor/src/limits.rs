@@ -102,7 +102,18 @@ pub struct Limits {
     /// such a message is possible. Publications do not count: they are not copied per connection.
     pub unsent_bytes_max: usize,
 
-    /// Letters in a shard's mailbox; a publisher then waits. Enough that a burst does not stop its
+    /// Patterns of one connection; one more is refused with
+    /// [`PatternError::TooManyPatterns`](crate::PatternError::TooManyPatterns). 64: each is looked at when
+    /// a topic is made that it takes in.
+    pub patterns_per_connection_max: usize,
+
+    /// Topics that one pattern of a connection takes in. Where there are more already it is refused with
+    /// [`PatternError::TooManyTopics`](crate::PatternError::TooManyTopics); where more are made later the
+    /// connection is closed with 1008, since it would miss something. 4,096, of 24 bytes and more each.
+    pub pattern_topics_max: usize,
+
+    /// Letters in a shard's mailbox; a publisher then waits, or is told, or does without, as it chose
+    /// ([`Publisher::publish`](crate::Publisher::publish)). Enough that a burst does not stop its
     /// publisher in a shard's turn, and at most some megabytes of small messages.
     pub mailbox_letters_max: usize,
 
@@ -129,6 +140,11 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// Bytes of a pattern with its `*`; a longer one is refused with
+    /// [`PatternError::NotAPattern`](crate::PatternError::NotAPattern). Peers may choose patterns, and a
+    /// connection keeps its own.
+    pub const PATTERN_BYTES_MAX: usize = 1_024;
+
     /// The most that a shard gathers in a turn before it sends, so that what it gathered is still
     /// in the cache when it is sent. Not a limit that a user meets.
     pub(crate) const GATHER_BYTES: usize = 128 * 1024;
@@ -241,6 +257,8 @@ impl Default for Limits {
             shutdown_timeout: Duration::from_secs(5),
             unsent_pause_bytes: 64 * 1024,
             unsent_bytes_max: 1024 * 1024,
+            patterns_per_connection_max: 64,
+            pattern_topics_max: 4_096,
             mailbox_letters_max: 16_384,
             letters_per_turn_max: 1_024,
             log_entries_max: 65_536,

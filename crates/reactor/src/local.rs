@@ -5,12 +5,16 @@
 //! no input or output: what the back end must do is left in [`Local::ending`], [`Local::writable`]
 //! and the gathered bytes, for the flush.
 
+mod subscriptions;
+
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tickwire_fanout::{Subscribed, TopicKey, TopicMap, Unsubscribed};
+use tickwire_fanout::{TopicKey, TopicMap};
 use tickwire_protocol::{CloseCode, Kind, OpCode, Role, encode};
 
+use self::subscriptions::{Gone, Wanted};
 use crate::admission::Network;
 use crate::clock::{Tick, Timestamp};
 use crate::connection::{Link, Stage};
@@ -24,10 +28,10 @@ use crate::limits::Limits;
 use crate::memory::{Account, Held};
 use crate::metrics::Counters;
 use crate::outbound::Gather;
+use crate::patterns::Patterns;
 use crate::random::Random;
 use crate::table::make_room;
 use crate::timer::Wheel;
-use crate::topic::{Retained, Topic};
 
 /// The part of a shard that handlers work on.
 pub(crate) struct Local {
@@ -53,7 +57,14 @@ pub(crate) struct Local {
     /// A message on its way through a compressor.
     encoded: Vec<u8>,
     /// Topics that a connection of this shard is subscribed to.
-    topics: TopicMap<Topic>,
+    topics: TopicMap<Wanted>,
+    patterns: Patterns,
+    /// Connections of whose patterns one takes in more topics than it may.
+    pub(crate) overfull: Vec<Key>,
+    /// Topics that nobody has any more but those with a pattern: those whose publications may still be
+    /// in the mailbox, and then those that may still be owed some.
+    pub(crate) going: Vec<TopicKey>,
+    gone: VecDeque<Gone>,
     pub(crate) wheel: Wheel,
     /// Asked for by the handler that is running, for the connection it was called for.
     pub(crate) close: Option<(CloseCode, String)>,
@@ -81,6 +92,10 @@ pub(crate) struct Local {
 }
 
 impl Local {
+    /// Topics that are gone and of which those who lag may be owed something. With more of them the
+    /// oldest is forgotten at once, and who still was owed something of it does not get it.
+    const GONE_MAX: usize = 1 << 16;
+
     pub(crate) fn new(
         shard: u16,
         hub: Arc<Hub>,
@@ -106,6 +121,10 @@ impl Local {
             unsent: Account::default(),
             encoded: Vec::new(),
             topics: TopicMap::default(),
+            patterns: Patterns::default(),
+            overfull: Vec::new(),
+            going: Vec::new(),
+            gone: VecDeque::new(),
             wheel: Wheel::new(),
             close: None,
             is_last_word: false,
@@ -248,37 +267,6 @@ impl Local {
         }
     }
 
-    pub(crate) fn subscribe(&mut self, key: Key, topic: &Topic) -> Retained {
-        let retained = topic.join(usize::from(self.shard));
-        // What is published is encoded once, so it cannot be masked for each server that gets it.
-        let can = |link: &&mut Link| link.stage == Stage::Open && link.role == Role::Server;
-        let audience = self.link(key).filter(can).map(|link| link.audience);
-        if let Some(audience) = audience {
-            let fanout = &mut self.fanouts[audience];
-            // Anew, so that what is in the retained value and still on its way is not sent again.
-            fanout.unsubscribe(key.slot, topic.key());
-            let subscribed = fanout.subscribe(key.slot, topic.key(), retained.seq);
-            if subscribed == Subscribed::First {
-                self.topics.insert(topic.key(), topic.clone());
-            }
-        } else if !self.topics.contains_key(&topic.key()) {
-            topic.leave(usize::from(self.shard));
-        }
-        retained
-    }
-
-    pub(crate) fn unsubscribe(&mut self, key: Key, topic: TopicKey) -> bool {
-        let audience = self.links[key.index()].audience;
-        let unsubscribed = self.fanouts[audience].unsubscribe(key.slot, topic);
-        if unsubscribed == Unsubscribed::Last
-            && self.fanouts.is_deserted(topic)
-            && let Some(topic) = self.topics.remove(&topic)
-        {
-            topic.leave(usize::from(self.shard));
-        }
-        unsubscribed != Unsubscribed::NotHeld
-    }
-
     /// What all connections make the shard hold, in bytes: what the budget is for.
     pub(crate) fn held_bytes(&self) -> usize {
         let own = self.receiving + self.unsent.bytes() + self.deflaters.dedicated_bytes;
@@ -289,16 +277,6 @@ impl Local {
     pub(crate) fn release(&mut self, held: Held) {
         self.receiving -= held.receiving;
         self.deflaters.dedicated_bytes -= held.inflating;
-    }
-
-    /// Ends all subscriptions: nothing published goes to `slot` any more.
-    pub(crate) fn unsubscribe_all(&mut self, slot: u32) {
-        let Self { fanouts, topics, shard, links, .. } = self;
-        fanouts.remove(links[slot as usize].audience, slot, |topic| {
-            if let Some(topic) = topics.remove(&topic) {
-                topic.leave(usize::from(*shard));
-            }
-        });
     }
 
     /// Sets the engine's deadline of a connection.

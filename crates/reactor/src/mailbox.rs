@@ -38,6 +38,8 @@ pub(crate) enum Mail {
     Connect { destination: Box<Destination>, state: Box<dyn Any + Send> },
     /// A connection that another shard has accepted, and where it comes from.
     Arrived(Box<(Newcomer, SocketAddr)>),
+    /// There are notices of topics; the shard takes them in each turn.
+    Notices,
     /// Stop accepting, close all connections within this time, end.
     Shutdown { spread: Duration },
     /// Stop accepting, drop all connections, end.
@@ -68,6 +70,11 @@ pub(crate) struct Mailbox {
     waker: Box<dyn Wake>,
     /// Publications pushed so far.
     published: AtomicU64,
+    /// Publications that this mailbox had no room for, by what became of them.
+    refused: AtomicU64,
+    dropped: AtomicU64,
+    /// Times that the shard slept and was woken.
+    wakes: AtomicU64,
     /// Publications that every subscriber of this shard was given whole, counted from the first.
     delivered: AtomicU64,
 }
@@ -91,6 +98,9 @@ impl Mailbox {
             closed: AtomicBool::new(false),
             waker,
             published: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+            wakes: AtomicU64::new(0),
             delivered: AtomicU64::new(0),
         }
     }
@@ -133,8 +143,25 @@ impl Mailbox {
             return;
         }
         if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::AcqRel) {
+            self.wakes.fetch_add(1, Ordering::Relaxed);
             self.waker.wake();
         }
+    }
+
+    /// A publication found no room here, and its publisher was told.
+    pub(crate) fn count_refused(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A publication found no room here, and was dropped.
+    pub(crate) fn count_dropped(&self) {
+        self.dropped.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many publications were refused and how many dropped, and how often the shard was woken.
+    pub(crate) fn pressure(&self) -> (u64, u64, u64) {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        (count(&self.refused), count(&self.dropped), count(&self.wakes))
     }
 
     /// Pushes a letter if there is room.

@@ -137,6 +137,12 @@ counters! {
     short_sends,
     /// Publications taken from the mailbox.
     publications,
+    /// Publications that the mailbox had no room for, and whose publishers were told.
+    publications_refused,
+    /// Publications that the mailbox had no room for, and that were dropped as their publishers chose.
+    publications_dropped,
+    /// Times that other threads woke the shard, because it slept and had mail.
+    wakes,
     /// Runs of publications given to connections that were up to date, one per connection and turn.
     runs,
     /// Connections that fell behind further than the shard retains.

@@ -85,6 +85,11 @@ impl Gather {
         segment.unwrap_or_default()
     }
 
+    /// How many bytes a share has so far.
+    pub(crate) fn held(&self, share: Share) -> usize {
+        self.segments.get(share.index()).map_or(0, |(_, segment)| segment.len())
+    }
+
     pub(crate) fn get(&self, segment: Segment) -> &[u8] {
         &self.bytes[segment.start as usize..segment.end as usize]
     }

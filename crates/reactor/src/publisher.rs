@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use tickwire_protocol::{CloseCode, Kind, encode};
 
-use crate::error::NotDelivered;
+use crate::epoch::Epoch;
+use crate::error::{Full, NotDelivered};
 use crate::handler::ConnectionId;
 use crate::hub::Hub;
 use crate::mailbox::{Mail, Mailbox};
@@ -18,8 +19,15 @@ use crate::topic::Topic;
 
 /// Publishes to the topics of one server from any thread.
 ///
-/// Waiting for room is the answer to a full mailbox: all that is published arrives, and a publisher
-/// that is faster than its server is slowed to the server's pace.
+/// A shard has room for so many letters ([`Limits::mailbox_letters_max`](crate::Limits)). What happens to
+/// a publication for which there is none is its publisher's choice, each time: [`publish`] waits, so
+/// that all that is published arrives and a publisher is slowed to its server's pace; [`try_publish`]
+/// tells; [`publish_or_drop`] drops it, counted. In every case it is published to all shards with a
+/// subscriber or to none, and a shard that is awake is not woken.
+///
+/// [`publish`]: Self::publish
+/// [`try_publish`]: Self::try_publish
+/// [`publish_or_drop`]: Self::publish_or_drop
 #[derive(Clone)]
 pub struct Publisher {
     hub: Arc<Hub>,
@@ -48,7 +56,15 @@ impl Publisher {
         self.hub.directory.len()
     }
 
-    /// Publishes one message and gives its sequence number in the topic, which counts from 1.
+    /// What the sequence numbers of this server's topics are of; random for each start. A topic may have
+    /// another one: [`Topic::epoch`](crate::Topic::epoch) is what clients are to be told.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.hub.directory.epoch
+    }
+
+    /// Publishes one message and gives its sequence number in the topic, which counts from 1. Where a
+    /// shard with a subscriber has no room for it, waits until there is.
     ///
     /// # Panics
     /// On a shard's own thread it could wait for itself: use
@@ -71,9 +87,69 @@ impl Publisher {
         kind: Kind,
         write: impl FnOnce(u64, &mut Vec<u8>, &mut Vec<u8>),
     ) -> u64 {
-        let seq = self.hub.publish_waiting(topic, kind, write);
+        let seq = self.hub.publish_waiting(topic, kind, None, write);
         self.hub.wake();
         seq
+    }
+
+    /// As [`Publisher::publish`], but one connection does not get the message: that on whose behalf it is
+    /// published, most often.
+    pub fn publish_except(
+        &self,
+        topic: &Topic,
+        kind: Kind,
+        payload: &[u8],
+        except: ConnectionId,
+    ) -> u64 {
+        let except = Some((except.shard(), except.key()));
+        let write = |_, message: &mut Vec<u8>, _: &mut Vec<u8>| message.extend_from_slice(payload);
+        let seq = self.hub.publish_waiting(topic, kind, except, write);
+        self.hub.wake();
+        seq
+    }
+
+    /// As [`Publisher::publish`], but never waits.
+    ///
+    /// # Errors
+    /// [`Full`] when a shard with a subscriber has no room for it: nothing was published, to no shard,
+    /// and no sequence number is used.
+    pub fn try_publish(&self, topic: &Topic, kind: Kind, payload: &[u8]) -> Result<u64, Full> {
+        self.try_publish_with(topic, kind, |_, message, _| message.extend_from_slice(payload))
+    }
+
+    /// As [`Publisher::publish_with`], but never waits.
+    ///
+    /// # Errors
+    /// As [`Publisher::try_publish`]; `write` has not run then.
+    pub fn try_publish_with(
+        &self,
+        topic: &Topic,
+        kind: Kind,
+        write: impl FnOnce(u64, &mut Vec<u8>, &mut Vec<u8>),
+    ) -> Result<u64, Full> {
+        let seq = self.hub.try_publish(topic, kind, None, write)?;
+        self.hub.wake();
+        Ok(seq)
+    }
+
+    /// As [`Publisher::publish`], but never waits: a message for which a shard with a subscriber has no
+    /// room is dropped, for all shards. `None` then, and the shard that had no room counts it
+    /// ([`Counters::publications_dropped`](crate::Counters::publications_dropped)); no sequence number is
+    /// used.
+    pub fn publish_or_drop(&self, topic: &Topic, kind: Kind, payload: &[u8]) -> Option<u64> {
+        self.publish_or_drop_with(topic, kind, |_, message, _| message.extend_from_slice(payload))
+    }
+
+    /// As [`Publisher::publish_or_drop`], with a message that `write` makes if there is room for it.
+    pub fn publish_or_drop_with(
+        &self,
+        topic: &Topic,
+        kind: Kind,
+        write: impl FnOnce(u64, &mut Vec<u8>, &mut Vec<u8>),
+    ) -> Option<u64> {
+        let seq = self.hub.publish_or_drop(topic, kind, None, write)?;
+        self.hub.wake();
+        Some(seq)
     }
 
     /// Begins a batch: publications that shards are woken for once, when the batch ends, and not
@@ -157,7 +233,30 @@ impl Batch<'_> {
         kind: Kind,
         write: impl FnOnce(u64, &mut Vec<u8>, &mut Vec<u8>),
     ) -> u64 {
-        self.hub.publish_waiting(topic, kind, write)
+        self.hub.publish_waiting(topic, kind, None, write)
+    }
+
+    /// As [`Publisher::try_publish_with`].
+    ///
+    /// # Errors
+    /// As [`Publisher::try_publish`].
+    pub fn try_publish_with(
+        &self,
+        topic: &Topic,
+        kind: Kind,
+        write: impl FnOnce(u64, &mut Vec<u8>, &mut Vec<u8>),
+    ) -> Result<u64, Full> {
+        self.hub.try_publish(topic, kind, None, write)
+    }
+
+    /// As [`Publisher::publish_or_drop_with`].
+    pub fn publish_or_drop_with(
+        &self,
+        topic: &Topic,
+        kind: Kind,
+        write: impl FnOnce(u64, &mut Vec<u8>, &mut Vec<u8>),
+    ) -> Option<u64> {
+        self.hub.publish_or_drop(topic, kind, None, write)
     }
 }
 

@@ -13,11 +13,13 @@ use tracing::{debug, info, warn};
 
 use crate::builder::Builder;
 use crate::config::{Balance, Config, Steering};
+use crate::epoch::Epoch;
 use crate::error::{ShardFailed, StartError};
 use crate::handler::Handler;
 use crate::hub::Hub;
 use crate::io::Backend;
 use crate::io::choice::{Chosen, Prepared};
+use crate::io::epoll::random;
 use crate::limits::Limits;
 use crate::listener;
 use crate::mailbox::{Mail, Mailbox};
@@ -299,7 +301,10 @@ impl Unstarted {
             backends.push(prepared);
             mailboxes.push(Mailbox::new(config.limits.mailbox_letters_max, waker));
         }
-        let hub = Arc::new(Hub::new(mailboxes.into(), config));
+        let mut epoch = [0; 8];
+        random(&mut epoch).map_err(failed)?;
+        let epoch = Epoch(u64::from_ne_bytes(epoch));
+        let hub = Arc::new(Hub::new(mailboxes.into(), config, epoch));
         let limits = config.limits.with_memory_max(backends.len());
         Ok(Self {
             address,

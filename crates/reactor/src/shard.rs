@@ -18,7 +18,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tickwire_protocol::Inflater;
+use tickwire_protocol::{CloseCode, Inflater};
 
 pub(crate) use self::dialing::Attempt;
 pub(crate) use self::hosted::Wish;
@@ -190,13 +190,25 @@ impl<H: Handler, B: Backend> Shard<H, B> {
     }
 
     fn mailbox(&mut self) {
+        let shard = usize::from(self.local.shard);
+        // Before the letters: what was published to these topics is in the mailbox, or has been.
+        let gone = self.local.hub.directory.notices(shard).take_gone();
+        self.local.going.extend(gone);
         for _ in 0..self.local.limits.letters_per_turn_max {
-            let mailbox = &self.local.hub.mailboxes[usize::from(self.local.shard)];
-            let Some(mail) = mailbox.take() else { break };
+            let Some(mail) = self.local.hub.mailboxes[shard].take() else {
+                self.local.note_gone();
+                break;
+            };
             self.letter(mail);
             if self.local.gather.len() > Limits::GATHER_BYTES {
                 self.flush_own();
             }
+        }
+        self.local.take_made();
+        for key in std::mem::take(&mut self.local.overfull) {
+            let (local, handler) = (&mut self.local, &mut self.handler);
+            let reason = "a pattern takes in too many topics";
+            close(local, handler, &mut self.inbound, key, CloseCode::POLICY_VIOLATION, reason);
         }
     }
 
@@ -207,8 +219,16 @@ impl<H: Handler, B: Backend> Shard<H, B> {
                 local.counters.publications += 1;
                 let exclude = exclude.filter(|key| local.link(*key).is_some());
                 let exclude = exclude.map(|key| (local.links[key.index()].audience, key.slot));
-                let Local { fanouts, deflaters, .. } = local;
-                self.unflushed |= fanouts.publish(topic, seq, &frame, exclude, deflaters);
+                self.unflushed |= loop {
+                    let Local { fanouts, deflaters, .. } = &mut *local;
+                    if fanouts.publish(topic, seq, &frame, exclude, deflaters) {
+                        break true;
+                    }
+                    // Nobody wants it, unless it was made for a pattern and is not known here yet.
+                    if !local.take_made() {
+                        break false;
+                    }
+                };
             }
             Mail::Send { key, frame } => {
                 local.frame(key, &frame);
@@ -242,6 +262,7 @@ impl<H: Handler, B: Backend> Shard<H, B> {
                 let (newcomer, peer) = *arrived;
                 self.take_in(newcomer, peer);
             }
+            Mail::Notices => {}
             Mail::Shutdown { spread } => self.begin_shutdown(spread),
             Mail::ShutdownNow => self.shutdown_now(),
         }
@@ -260,11 +281,14 @@ impl<H: Handler, B: Backend> Shard<H, B> {
         let tls_bytes = self.backend.held_bytes() + self.backend.leaving_bytes();
         counters.tls_bytes_now = tls_bytes as u64;
         counters.retained_bytes_now = self.local.fanouts.retained_bytes() as u64;
+        let mailbox = &self.local.hub.mailboxes[usize::from(self.local.shard)];
+        (counters.publications_refused, counters.publications_dropped, counters.wakes) =
+            mailbox.pressure();
         self.shared.store(counters);
-        let hub = &self.local.hub;
         let delivered = counters.publications - counters.retained_now;
-        hub.mailboxes[usize::from(self.local.shard)].set_delivered(delivered);
-        hub.progress.notify();
+        mailbox.set_delivered(delivered);
+        self.local.hub.progress.notify();
+        self.local.forget_gone(delivered);
     }
 }
 

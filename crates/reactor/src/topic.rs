@@ -15,8 +15,10 @@ use tickwire_fanout::TopicKey;
 use tickwire_protocol::{Kind, encode};
 
 use crate::directory::Directory;
+use crate::epoch::Epoch;
 use crate::frame::Frame;
 use crate::hub::Hub;
+use crate::ring::{Keep, Ring};
 
 /// A named stream of messages. Cheap to clone; keep it rather than look it up by name each time.
 ///
@@ -39,12 +41,15 @@ struct Inner {
 /// A topic that somebody else holds, as long as they do.
 pub(crate) struct WeakTopic(Weak<Inner>);
 
-#[derive(Default)]
 pub(crate) struct State {
+    /// What the sequence numbers are of.
+    epoch: Epoch,
     /// The sequence number of the last publication; 0 before the first.
     pub(crate) seq: u64,
     pub(crate) retained: Option<Frame>,
-    /// Shards with a subscriber.
+    /// The last publications, if they are kept.
+    pub(crate) ring: Option<Ring>,
+    /// Shards with a subscriber, or with a pattern that makes one once they hear of the topic.
     pub(crate) interested: Vec<usize>,
     /// Kept from one publication to the next so that encoding does not allocate.
     pub(crate) payload: Vec<u8>,
@@ -62,10 +67,71 @@ pub struct Retained {
     pub frame: Option<Frame>,
 }
 
+/// What a connection that has come back is sent; see [`Connection::resume`](crate::Connection::resume).
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Resumed {
+    /// All that it missed, and then what follows.
+    Recovered {
+        /// How many publications it missed.
+        count: u64,
+        /// The sequence number of the last of them: the next one has `seq + 1`.
+        seq: u64,
+    },
+    /// Nothing of what it missed: it was not kept, the number is not one of this numbering, or it would
+    /// be more than half of what the connection may have unsent. It begins anew, as with a subscription.
+    Lost(Retained),
+}
+
+/// What there is for a shard whose connection has come back.
+pub(crate) enum Rejoined {
+    /// All publications after the number that it named, the last of which is `seq`.
+    Recovered {
+        missed: Vec<Frame>,
+        seq: u64,
+    },
+    Lost(Retained),
+}
+
+impl Rejoined {
+    pub(crate) const fn seq(&self) -> u64 {
+        match self {
+            Self::Recovered { seq, .. } => *seq,
+            Self::Lost(retained) => retained.seq,
+        }
+    }
+
+    /// What the handler is told, and the frames that are to be sent.
+    pub(crate) fn split(self) -> (Resumed, Vec<Frame>) {
+        match self {
+            Self::Recovered { missed, seq } => {
+                (Resumed::Recovered { count: missed.len() as u64, seq }, missed)
+            }
+            Self::Lost(retained) => (Resumed::Lost(retained), Vec::new()),
+        }
+    }
+}
+
 impl Topic {
-    pub(crate) fn new(key: TopicKey, name: Arc<str>, directory: Weak<Directory>) -> Self {
-        let (state, retains) = (Mutex::default(), AtomicBool::new(false));
-        Self(Arc::new(Inner { key, name, state, retains, directory }))
+    /// A topic that `interested` shards are told of.
+    pub(crate) fn new(
+        key: TopicKey,
+        name: Arc<str>,
+        epoch: Epoch,
+        interested: Vec<usize>,
+        directory: Weak<Directory>,
+    ) -> Self {
+        let state = Mutex::new(State {
+            epoch,
+            seq: 0,
+            retained: None,
+            ring: None,
+            interested,
+            payload: Vec::new(),
+            retained_payload: Vec::new(),
+            encoded: Vec::new(),
+        });
+        Self(Arc::new(Inner { key, name, state, retains: AtomicBool::new(false), directory }))
     }
 
     /// The name by which it was asked for.
@@ -89,34 +155,82 @@ impl Topic {
     /// What a new subscriber would be given now.
     #[must_use]
     pub fn retained(&self) -> Retained {
-        let state = self.lock();
-        Retained { seq: state.seq, frame: state.retained.clone() }
+        self.lock().held()
     }
 
-    /// Drops what the topic retains. Subscribers notice nothing; sequence numbers go on, as long as
-    /// somebody has the topic.
+    /// Drops what the topic retains, and keeps nothing any more. Subscribers notice nothing; sequence
+    /// numbers go on, as long as somebody has the topic.
     pub fn forget(&self) {
         let mut state = self.lock();
-        let retained = state.retained.take();
-        let is_changed = self.note_retention(&state);
-        drop(state);
-        drop(retained);
-        if is_changed && let Some(directory) = self.0.directory.upgrade() {
-            directory.settle(self);
+        let forgotten = (state.retained.take(), state.ring.take());
+        self.settle(state);
+        drop(forgotten);
+    }
+
+    /// Keeps the last publications from now on, so that who comes back can be given what it missed
+    /// ([`Connection::resume`](crate::Connection::resume)); and the topic with them. Asked for again, the
+    /// new bounds hold. The messages are not copied, but each keeps its memory for as long as it is here.
+    pub fn keep(&self, keep: Keep) {
+        let mut state = self.lock();
+        let seq = state.seq;
+        match &mut state.ring {
+            Some(ring) if keep.messages > 0 && keep.bytes > 0 => ring.set(keep),
+            ring => *ring = Ring::new(keep, seq),
         }
+        self.settle(state);
+    }
+
+    /// Which numbering the topic's sequence numbers are of: the server's
+    /// ([`Publisher::epoch`](crate::Publisher::epoch)), another one if the topic was made after topics
+    /// with publications had gone, or the one that it continues. To be given to clients with the numbers.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.lock().epoch
+    }
+
+    /// Goes on with a numbering of before: the next publication has `seq + 1` in `epoch`. For those who
+    /// keep both in a place that outlives the server. `false`: the topic has publications already, and
+    /// nothing is changed.
+    pub fn continue_from(&self, epoch: Epoch, seq: u64) -> bool {
+        let state = &mut *self.lock();
+        if state.seq != 0 {
+            return false;
+        }
+        (state.epoch, state.seq) = (epoch, seq);
+        if let Some(ring) = &mut state.ring {
+            ring.begin_after(seq);
+        }
+        true
     }
 
     pub(crate) fn key(&self) -> TopicKey {
         self.0.key
     }
 
+    pub(crate) fn shared_name(&self) -> Arc<str> {
+        Arc::clone(&self.0.name)
+    }
+
     /// The retained value and, from now on, everything after it for `shard`.
     pub(crate) fn join(&self, shard: usize) -> Retained {
         let mut state = self.lock();
-        if !state.interested.contains(&shard) {
-            state.interested.push(shard);
+        state.join(shard);
+        state.held()
+    }
+
+    /// As [`Topic::join`], but for all that was published after `seq`, if that can be had and is at most
+    /// `room` bytes.
+    ///
+    /// A subscription that wants only the newest value needs nothing of what is kept: for it, any number
+    /// of this epoch up to the present one is recovered by the value.
+    pub(crate) fn rejoin(&self, shard: usize, epoch: Epoch, seq: u64, room: usize) -> Rejoined {
+        let mut state = self.lock();
+        state.join(shard);
+        let ring = state.ring.as_ref().filter(|_| state.epoch == epoch);
+        match ring.and_then(|ring| ring.after(seq, room)) {
+            Some(missed) => Rejoined::Recovered { missed, seq: state.seq },
+            None => Rejoined::Lost(state.held()),
         }
-        Retained { seq: state.seq, frame: state.retained.clone() }
     }
 
     /// `shard` has no subscriber any more.
@@ -127,7 +241,7 @@ impl Topic {
     /// Takes note of whether something is retained; `true`: that is news, and the directory has to
     /// [settle](Directory::settle) it once the topic's lock is given back.
     pub(crate) fn note_retention(&self, state: &State) -> bool {
-        let retains = state.retained.is_some();
+        let retains = state.retained.is_some() || state.ring.is_some();
         // Nobody else writes while we have the state.
         let is_news = self.0.retains.load(Ordering::Relaxed) != retains;
         if is_news {
@@ -139,6 +253,15 @@ impl Topic {
     /// Whether something is retained, for the directory: whoever changes that settles it afterwards.
     pub(crate) fn retains(&self) -> bool {
         self.0.retains.load(Ordering::Relaxed)
+    }
+
+    /// Gives the state back, and tells the directory if it has changed whether something is retained.
+    fn settle(&self, state: MutexGuard<'_, State>) {
+        let is_news = self.note_retention(&state);
+        drop(state);
+        if is_news && let Some(directory) = self.0.directory.upgrade() {
+            directory.settle(self);
+        }
     }
 
     pub(crate) fn downgrade(&self) -> WeakTopic {
@@ -174,12 +297,23 @@ impl WeakTopic {
 impl Drop for Inner {
     fn drop(&mut self) {
         if let Some(directory) = self.directory.upgrade() {
-            directory.forget(&self.name, self.key);
+            let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+            directory.forget(&self.name, self.key, state.seq > 0, &state.interested);
         }
     }
 }
 
 impl State {
+    fn join(&mut self, shard: usize) {
+        if !self.interested.contains(&shard) {
+            self.interested.push(shard);
+        }
+    }
+
+    fn held(&self) -> Retained {
+        Retained { seq: self.seq, frame: self.retained.clone() }
+    }
+
     /// Takes over the new retained value; `false`: there is none.
     pub(crate) fn retain(&mut self, kind: Kind, hub: &Hub) -> bool {
         if !self.retained_payload.is_empty() {

@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use tickwire_protocol::{Kind, Message, accept_value};
 use tickwire_reactor::{
-    Answer, BackendChoice, Client, Config, Connection, Destination, Handler, Publisher, Request,
-    Server, ShardStart, StartError, Timestamp,
+    Answer, BackendChoice, Client, Config, Connection, Destination, Handler, Keep, Publisher,
+    Request, Server, ShardStart, StartError, Timestamp,
 };
 
 struct Counting;
@@ -172,6 +172,11 @@ fn publishing_allocates_nothing(publisher: &Publisher, peer: &mut Peer) {
     };
     run(500);
     assert_eq!(allocations_of(|| run(2_000)), 0);
+    // Nor does one that keeps the last publications, once it keeps as many as it may.
+    news.keep(Keep { messages: 64, bytes: 100_000 });
+    run(500);
+    assert_eq!(allocations_of(|| run(2_000)), 0);
+    news.forget();
 }
 
 fn idle_connections_hold_little(server: &Server, peers: &mut Vec<Peer>) {

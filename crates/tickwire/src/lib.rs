@@ -61,7 +61,9 @@
 //! - [`Handler`]: what the engine calls, when, and what may be done there.
 //! - [`Connection`]: what a handler can do with a connection: send, subscribe, close, set a timer.
 //! - [`Publisher`] and [`ConnectionId`]: topics, publishing and sending from any thread, waiting for slow
-//!   subscribers.
+//!   subscribers, and what happens where there is no room.
+//! - [`Connection::subscribe_pattern`]: all topics whose names begin alike. [`Connection::resume`] and
+//!   [`Keep`]: clients that come back.
 //! - [`Destination`], [`Connector`] and [`Client`]: connections to other servers, from a handler and
 //!   from a program that does nothing else.
 //! - [`Deflate`]: compression, for all connections together or for some of their own.
@@ -84,9 +86,9 @@ pub use tickwire_reactor::io::sim;
 pub use tickwire_reactor::{
     Accept, Answer, BackendChoice, Balance, Batch, Bound, Builder, Client, Config, ConnectError,
     Connection, ConnectionId, Connector, Counters, Deflate, Destination, DestinationError, Ended,
-    Error, Frame, Full, Handle, Handler, Lagged, Limits, Metrics, NotAnOrigin, NotDelivered,
-    Origins, Publisher, Request, Response, Retained, Server, ShardFailed, ShardStart, StartError,
-    Steering, Timestamp, TlsError, Topic, Unconnected, route,
+    Epoch, Error, Frame, Full, Handle, Handler, Keep, Lagged, Limits, Metrics, NotAnOrigin,
+    NotDelivered, Origins, PatternError, Publisher, Request, Response, Resumed, Retained, Server,
+    ShardFailed, ShardStart, StartError, Steering, Timestamp, TlsError, Topic, Unconnected, route,
 };
 #[cfg(feature = "tls")]
 pub use tickwire_reactor::{Certificate, Tls, Trust};

@@ -14,13 +14,15 @@ use crate::clock::{Tick, Timestamp};
 use crate::connection::Stage;
 use crate::connector::{Connector, Unconnected};
 use crate::destination::Destination;
+use crate::epoch::Epoch;
 use crate::error::Full;
 use crate::frame::Frame;
 use crate::handler::ConnectionId;
 use crate::io::Key;
 use crate::local::Local;
+use crate::patterns::PatternError;
 use crate::shard::Wish;
-use crate::topic::{Retained, Topic};
+use crate::topic::{Resumed, Retained, Topic};
 
 /// One connection, lent to a [`Handler`](crate::Handler) for one call.
 ///
@@ -108,7 +110,67 @@ impl<S> Connection<'_, S> {
         self.local.subscribe(self.key, topic)
     }
 
-    /// Ends a subscription; `false` if there was none. Nothing of the topic leaves after this.
+    /// Takes a subscription up again where it was left: the client has had everything up to publication
+    /// `seq` of `epoch`, as it says.
+    ///
+    /// All that it missed is sent now, in order, and then what is published from now on: no gap, and
+    /// nothing twice. If not all of that can be had ([`Topic::keep`]), or it is more than half of what
+    /// the connection may have unsent ([`Limits::unsent_bytes_max`](crate::Limits::unsent_bytes_max)), or
+    /// the number is not one of this numbering ([`Topic::epoch`]), nothing of it is sent, and the subscription begins
+    /// anew as [`Connection::subscribe`] does.
+    ///
+    /// A connection is another one after it has come back: it gets what was
+    /// [published to others](Self::publish_to_others) by the one that it was before.
+    pub fn resume(&mut self, topic: &Topic, epoch: Epoch, seq: u64) -> Resumed {
+        self.resume_with(topic, epoch, seq, |_, _| ())
+    }
+
+    /// As [`Connection::resume`], and calls `answer` before anything that was missed is sent: the place
+    /// to tell the client what comes.
+    pub fn resume_with(
+        &mut self,
+        topic: &Topic,
+        epoch: Epoch,
+        seq: u64,
+        answer: impl FnOnce(&mut Self, &Resumed),
+    ) -> Resumed {
+        let (resumed, missed) = self.local.resume(self.key, topic, epoch, seq).split();
+        answer(self, &resumed);
+        self.local.send_missed(self.key, &missed);
+        resumed
+    }
+
+    /// Subscribes this connection to all topics whose names begin with what stands before the `*` at the
+    /// end of `pattern`: those that there are, and those that are made later, from their first
+    /// publication on.
+    ///
+    /// Gives the topics that the connection did not hold before, and what they held at this instant, as
+    /// [`Connection::subscribe`] does. What it held already goes on as it is: however many patterns take
+    /// a topic in, and its own name, it is one stream. A pattern alone does not keep a topic: it is gone
+    /// with the last who has it or is subscribed by its name, once all of it is delivered.
+    ///
+    /// A publication costs the same with and without patterns: names are compared here, and when a topic
+    /// is made.
+    ///
+    /// # Errors
+    /// [`PatternError`]; nothing is subscribed then. If a pattern takes in more than
+    /// [`Limits::pattern_topics_max`](crate::Limits::pattern_topics_max) topics later, the connection is
+    /// closed with 1008.
+    pub fn subscribe_pattern(
+        &mut self,
+        pattern: &str,
+    ) -> Result<Vec<(Topic, Retained)>, PatternError> {
+        self.local.subscribe_pattern(self.key, pattern)
+    }
+
+    /// Ends a subscription to a pattern; `false` if there was none. Topics stay that the connection
+    /// subscribed to by their names, or that another pattern takes in.
+    pub fn unsubscribe_pattern(&mut self, pattern: &str) -> bool {
+        self.local.unsubscribe_pattern(self.key, pattern)
+    }
+
+    /// Ends a subscription; `false` if there was none. Nothing of the topic leaves after this, unless one
+    /// of the connection's patterns takes it in: then it stays for that.
     pub fn unsubscribe(&mut self, topic: &Topic) -> bool {
         self.local.unsubscribe(self.key, topic.key())
     }
@@ -129,9 +191,26 @@ impl<S> Connection<'_, S> {
     /// of every shard, this connection too if it is one.
     ///
     /// # Errors
-    /// [`Full`] when a shard's mailbox has no room; nothing was published.
+    /// [`Full`] when a shard's mailbox has no room; nothing was published. A handler never waits: this
+    /// shard's own mailbox is emptied only once it has returned.
     pub fn publish(&self, topic: &Topic, kind: Kind, payload: &[u8]) -> Result<u64, Full> {
-        self.publish_to(topic, kind, payload, None)
+        self.publish_with(topic, kind, |_, message, _| message.extend_from_slice(payload))
+    }
+
+    /// As [`Connection::publish`], with a message and a retained value that `write` makes; see
+    /// [`Publisher::publish_with`](crate::Publisher::publish_with).
+    ///
+    /// # Errors
+    /// As [`Connection::publish`]; `write` has not run then.
+    pub fn publish_with(
+        &self,
+        topic: &Topic,
+        kind: Kind,
+        write: impl FnOnce(u64, &mut Vec<u8>, &mut Vec<u8>),
+    ) -> Result<u64, Full> {
+        let seq = self.local.hub.try_publish(topic, kind, None, write)?;
+        self.local.hub.wake();
+        Ok(seq)
     }
 
     /// As [`Connection::publish`], but this connection does not get the message itself.
@@ -144,23 +223,20 @@ impl<S> Connection<'_, S> {
         kind: Kind,
         payload: &[u8],
     ) -> Result<u64, Full> {
-        let me = (usize::from(self.local.shard), self.key);
-        self.publish_to(topic, kind, payload, Some(me))
-    }
-
-    fn publish_to(
-        &self,
-        topic: &Topic,
-        kind: Kind,
-        payload: &[u8],
-        exclude: Option<(usize, Key)>,
-    ) -> Result<u64, Full> {
-        let mut write = |_, message: &mut Vec<u8>, _: &mut Vec<u8>| {
-            message.extend_from_slice(payload);
-        };
-        let seq = self.local.hub.publish(topic, kind, exclude, &mut write)?;
+        let me = Some((usize::from(self.local.shard), self.key));
+        let write = |_, message: &mut Vec<u8>, _: &mut Vec<u8>| message.extend_from_slice(payload);
+        let seq = self.local.hub.try_publish(topic, kind, me, write)?;
         self.local.hub.wake();
         Ok(seq)
+    }
+
+    /// As [`Connection::publish`], but a message for which there is no room is dropped and counted;
+    /// `None` then. See [`Publisher::publish_or_drop`](crate::Publisher::publish_or_drop).
+    pub fn publish_or_drop(&self, topic: &Topic, kind: Kind, payload: &[u8]) -> Option<u64> {
+        let write = |_, message: &mut Vec<u8>, _: &mut Vec<u8>| message.extend_from_slice(payload);
+        let seq = self.local.hub.publish_or_drop(topic, kind, None, write)?;
+        self.local.hub.wake();
+        Some(seq)
     }
 
     /// Opens a connection to another server, on this shard; it has nothing to do with this one.

@@ -29,6 +29,7 @@ use self::random::Random;
 use super::{Backend, Completion, Key, Newcomer, Outgoing, RandomSource, Sent};
 use crate::clock::Timestamp;
 use crate::config::Config;
+use crate::epoch::Epoch;
 use crate::handler::Handler;
 use crate::hub::Hub;
 use crate::limits::Limits;
@@ -94,7 +95,7 @@ impl<H: Handler> Simulation<H> {
         let world = Rc::new(RefCell::new(World::new(seed, shards)));
         let mailbox = || Mailbox::new(limits.mailbox_letters_max, Box::new(NeverAsleep));
         let mailboxes: Box<[Mailbox]> = (0..shards).map(|_| mailbox()).collect();
-        let hub = Arc::new(Hub::new(mailboxes, config));
+        let hub = Arc::new(Hub::new(mailboxes, config, Epoch(seed)));
         let shares_out = hub.loads.is_some();
         let shared: Vec<Arc<Shared>> = (0..shards).map(|_| Arc::default()).collect();
         let shards = (0..shards)

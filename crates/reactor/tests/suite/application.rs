@@ -8,7 +8,7 @@ use std::time::Duration;
 use tickwire_protocol::{Accepted, CloseCode, Kind, Message};
 use tickwire_reactor::{
     Answer, Connection, ConnectionId, Connector, Destination, Ended, Handler, Lagged, Limits,
-    Publisher, Request, Response, ShardStart, Unconnected,
+    Publisher, Request, Response, Resumed, Retained, ShardStart, Topic, Unconnected,
 };
 
 /// One shard's share of the application.
@@ -155,6 +155,24 @@ impl Application {
                     connection.send_text(&numbered(index, number(bytes)));
                 }
             }
+            ("connect", addresses, target) => {
+                let mode = Mode::of(target).unwrap_or(Mode::Script);
+                let asked = connection.connect(destination(addresses, target), mode);
+                self.note_refused(asked);
+            }
+            ("connect-after", seconds, target) => {
+                let wait = Duration::from_secs(number(seconds));
+                let nowhere = destination("", target);
+                self.note_refused(connection.connect_after(wait, nowhere, Mode::Script));
+            }
+            words => self.obey_about_topics(connection, words),
+        }
+    }
+
+    /// The same for words about topics; others go back as they came.
+    fn obey_about_topics(&self, connection: &mut Connection<'_, Mode>, words: (&str, &str, &str)) {
+        let number = |word: &str| word.parse::<u64>().expect("a number");
+        match words {
             ("subscribe", topic, _) => {
                 let topic = self.publisher.topic(topic);
                 let retained = connection.subscribe(&topic);
@@ -167,13 +185,57 @@ impl Application {
                 let held = connection.unsubscribe(&self.publisher.topic(topic));
                 connection.send_text(&format!("unsubscribed {held}"));
             }
+            ("watch", pattern, _) => match connection.subscribe_pattern(pattern) {
+                Ok(topics) => {
+                    let held = |(topic, retained): (Topic, Retained)| {
+                        format!(" {}@{}", topic.name(), retained.seq)
+                    };
+                    let held: String = topics.into_iter().map(held).collect();
+                    connection.send_text(&format!("watching{held}"));
+                }
+                Err(error) => connection.send_text(&format!("refused {error:?}")),
+            },
+            ("subscriptions", ..) => {
+                let count = connection.subscriptions();
+                connection.send_text(&format!("subscriptions {count}"));
+            }
+            ("unwatch", pattern, _) => {
+                let held = connection.unsubscribe_pattern(pattern);
+                connection.send_text(&format!("unwatched {held}"));
+            }
+            ("resume", topic, place) => {
+                let topic = self.publisher.topic(topic);
+                let (epoch, seq) = place.split_once(':').expect("an epoch and a number");
+                let epoch = match epoch {
+                    "-" => topic.epoch(),
+                    epoch => epoch.parse().expect("an epoch"),
+                };
+                connection.resume_with(&topic, epoch, number(seq), |connection, resumed| {
+                    connection.send_text(&match resumed {
+                        Resumed::Recovered { count, seq } => format!("recovered {count} to {seq}"),
+                        Resumed::Lost(retained) => format!("lost to {}", retained.seq),
+                        _ => unreachable!("there is no third"),
+                    });
+                });
+            }
+            words => self.obey_about_publications(connection, words),
+        }
+    }
+
+    fn obey_about_publications(
+        &self,
+        connection: &mut Connection<'_, Mode>,
+        words: (&str, &str, &str),
+    ) {
+        match words {
             ("publish", topic, payload) => {
                 let topic = self.publisher.topic(topic);
                 let published = connection.publish(&topic, Kind::Text, payload.as_bytes());
                 connection.send_text(&format!("published {published:?}"));
             }
             ("ephemeral", count, round) => {
-                for index in 0..number(count) {
+                let count: u64 = count.parse().expect("a number");
+                for index in 0..count {
                     let topic = self.publisher.topic(&format!("ephemeral {round} {index}"));
                     connection.subscribe(&topic);
                     connection.publish(&topic, Kind::Text, b"gone").expect("there is room");
@@ -185,7 +247,7 @@ impl Application {
                 let topic = self.publisher.topic(topic);
                 let publish =
                     |_: &u64| connection.publish(&topic, Kind::Text, b"full of news").is_err();
-                let refused = (0..number(count)).filter(publish).count();
+                let refused = (0..count.parse::<u64>().expect("a number")).filter(publish).count();
                 connection.send_text(&format!("refused {refused} of {count}"));
             }
             ("tell-others", topic, payload) => {
@@ -193,15 +255,10 @@ impl Application {
                 let told = connection.publish_to_others(&topic, Kind::Text, payload.as_bytes());
                 connection.send_text(&format!("told {told:?}"));
             }
-            ("connect", addresses, target) => {
-                let mode = Mode::of(target).unwrap_or(Mode::Script);
-                let asked = connection.connect(destination(addresses, target), mode);
-                self.note_refused(asked);
-            }
-            ("connect-after", seconds, target) => {
-                let wait = Duration::from_secs(number(seconds));
-                let nowhere = destination("", target);
-                self.note_refused(connection.connect_after(wait, nowhere, Mode::Script));
+            ("publish-or-drop", topic, payload) => {
+                let topic = self.publisher.topic(topic);
+                let published = connection.publish_or_drop(&topic, Kind::Text, payload.as_bytes());
+                connection.send_text(&format!("published {published:?}"));
             }
             (echo, ..) => connection.send_text(echo),
         }

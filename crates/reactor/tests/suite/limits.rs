@@ -18,7 +18,7 @@ use tickwire_reactor::Limits;
 use self::numbers::{
     accepts_per_second_max, connections_max, connections_per_address_max, empty_fragments_max,
     letters_per_turn_max, log_entries_max, mailbox_letters_max, outgoing_max, outgoing_waiting_max,
-    pings_per_second_max, request_headers_max,
+    pattern_topics_max, patterns_per_connection_max, pings_per_second_max, request_headers_max,
 };
 use self::sizes::{
     log_bytes_max, memory_max, message_bytes_max, request_bytes_max, unsent_bytes_max,
@@ -49,6 +49,8 @@ cases! {
         connections_per_address_max,
         outgoing_max,
         outgoing_waiting_max,
+        patterns_per_connection_max,
+        pattern_topics_max,
         pings_per_second_max,
         unsent_bytes_max,
         mailbox_letters_max;

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tickwire_protocol::{CloseCode, Kind};
 use tickwire_reactor::io::sim::Simulation;
-use tickwire_reactor::{Balance, Config, Counters, Limits, Publisher, Timestamp, Topic};
+use tickwire_reactor::{Balance, Config, Counters, Keep, Limits, Publisher, Timestamp, Topic};
 
 use crate::application::{Application, Entry, Journal, numbered};
 use client::{Client, Path};
@@ -49,7 +49,9 @@ impl Storm {
             Application::new(&shard, journal.clone())
         });
         let publisher = simulation.publisher();
-        let topics = client::TOPICS.iter().map(|name| publisher.topic(name)).collect();
+        let topics: Vec<Topic> = client::TOPICS.iter().map(|name| publisher.topic(name)).collect();
+        topics[0].keep(Keep { messages: 30, bytes: 30_000 });
+        topics[1].keep(Keep { messages: 1_000, bytes: 1_000_000 });
         Self {
             random,
             simulation,
@@ -313,6 +315,9 @@ fn promises_are_kept_in_every_storm() {
             "connect_failures",
             "ping_floods",
             "message_timeouts",
+            "publications_refused",
+            "publications_dropped",
+            "wakes",
             "evicted",
             "expired",
             "tls_handshakes",

@@ -45,6 +45,44 @@ pub(super) fn empty_fragments_max(place: &impl Place) {
     session.counted("failures", 1, |counters| counters.failed);
 }
 
+pub(super) fn patterns_per_connection_max(place: &impl Place) {
+    let setup = Setup::with_limits(|limits| limits.patterns_per_connection_max = 5);
+    let mut session = Session::start(place, setup);
+    for (count, is_within) in around(5) {
+        let peer = session.open("/script");
+        for number in 1..=count {
+            session.say(peer, &format!("watch {number}.*"));
+            let expected = if number < count || is_within {
+                "watching"
+            } else {
+                "refused TooManyPatterns { max: 5 }"
+            };
+            assert_eq!(session.heard(peer), expected, "{number} of {count}");
+        }
+        session.part(peer);
+    }
+}
+
+pub(super) fn pattern_topics_max(place: &impl Place) {
+    let setup = Setup::with_limits(|limits| limits.pattern_topics_max = 5);
+    let mut session = Session::start(place, setup);
+    let publisher = session.world.publisher();
+    for (count, is_within) in around(5) {
+        let name = |number: usize| format!("{count}.{number}");
+        let topics: Vec<_> = (0..count).map(|number| publisher.topic(&name(number))).collect();
+        let peer = session.open("/script");
+        session.say(peer, &format!("watch {count}.*"));
+        let held: String = topics.iter().map(|topic| format!(" {}@0", topic.name())).collect();
+        let expected = if is_within {
+            format!("watching{held}")
+        } else {
+            "refused TooManyTopics { max: 5 }".to_owned()
+        };
+        assert_eq!(session.heard(peer), expected, "{count} topics");
+        session.part(peer);
+    }
+}
+
 pub(super) fn pings_per_second_max(place: &impl Place) {
     let setup = Setup::with_limits(|limits| limits.pings_per_second_max = 5);
     let mut session = Session::start(place, setup);

@@ -1,6 +1,6 @@
 //! One peer of a storm: what it has said, what it may expect for that, and whether it gets it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use tickwire_reactor::Topic;
@@ -16,6 +16,10 @@ pub(super) const TOPICS: [&str; 4] = ["gold", "iron", "zinc", "chat"];
 
 /// The place of the last.
 pub(super) const CHAT: usize = 3;
+
+/// The place of the one that a pattern takes in, and the pattern.
+const ZINC: usize = 2;
+const PATTERN: &str = "zi*";
 
 /// What the client opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +46,10 @@ pub(super) struct Client {
     pongs: u64,
     /// By place in `TOPICS`: what was received last.
     held: HashMap<usize, Held>,
+    /// Those of them that it has by their names; the rest it has for the pattern.
+    named: HashSet<usize>,
+    /// It has the pattern.
+    watches: bool,
     direct: u64,
     inbox: Vec<u8>,
     is_upgraded: bool,
@@ -62,6 +70,10 @@ enum Asked {
     Echo(String),
     Subscribe(usize),
     Unsubscribe(usize),
+    /// The topic, and the number behind which it is taken up.
+    Resume(usize, u64),
+    Watch,
+    Unwatch,
     Publish,
 }
 
@@ -96,6 +108,8 @@ impl Client {
             pings: 0,
             pongs: 0,
             held: HashMap::new(),
+            named: HashSet::new(),
+            watches: false,
             direct: 0,
             inbox: Vec::new(),
             is_upgraded: false,
@@ -200,9 +214,24 @@ impl Client {
                 self.panics += 1;
                 "panic".to_owned()
             }
-            2..=12 => {
+            2..=8 => {
                 self.asked.push_back(Asked::Subscribe(topic));
                 format!("subscribe {}", TOPICS[topic])
+            }
+            9 | 10 if topic != CHAT => {
+                // What it had last, or a little less, or nonsense.
+                let last = self.held.get(&topic).map_or(0, |held| held.last);
+                let last = (last + random.below(2) as u64 * 3).saturating_sub(3);
+                self.asked.push_back(Asked::Resume(topic, last));
+                format!("resume {} -:{last}", TOPICS[topic])
+            }
+            11 => {
+                self.asked.push_back(Asked::Watch);
+                format!("watch {PATTERN}")
+            }
+            12 => {
+                self.asked.push_back(Asked::Unwatch);
+                format!("unwatch {PATTERN}")
             }
             13..=16 => {
                 self.asked.push_back(Asked::Unsubscribe(topic));
@@ -312,18 +341,54 @@ impl Client {
         match asked {
             Asked::Echo(expected) => assert!(text == expected, "{text:.80} for {expected:.80}"),
             Asked::Publish => assert!(text.starts_with("published Ok("), "{text:.80}"),
-            Asked::Subscribe(topic) => {
-                let last =
-                    text.strip_prefix("subscribed after ").unwrap_or_else(|| panic!("{text}"));
-                let last: u64 = last.parse().expect("a number");
-                let before = self.held.insert(topic, Held { last, may_skip: false });
-                assert!(before.is_none_or(|held| held.last <= last), "{text} after {before:?}");
+            Asked::Subscribe(topic) => self.begin_anew(topic, text, "subscribed after "),
+            Asked::Resume(topic, from) => {
+                let Some(recovered) = text.strip_prefix("recovered ") else {
+                    return self.begin_anew(topic, text, "lost to ");
+                };
+                let (count, last) = recovered.split_once(" to ").expect("two numbers");
+                let [count, last] = [count, last].map(|it| it.parse::<u64>().expect("a number"));
+                assert_eq!(from + count, last, "all of it, or nothing");
+                self.named.insert(topic);
+                self.held.insert(topic, Held { last: from, may_skip: false });
             }
             Asked::Unsubscribe(topic) => {
-                let held = self.held.remove(&topic).is_some();
+                let held = self.named.remove(&topic);
+                if !(self.watches && topic == ZINC) {
+                    self.held.remove(&topic);
+                }
                 assert_eq!(text, format!("unsubscribed {held}"));
             }
+            Asked::Watch => match text.strip_prefix("watching zinc@") {
+                Some(last) => {
+                    let last = last.parse().expect("a number");
+                    let before = self.held.insert(ZINC, Held { last, may_skip: false });
+                    assert!(before.is_none() && !self.watches, "it holds that already");
+                    self.watches = true;
+                }
+                None => {
+                    assert_eq!(text, "watching");
+                    assert!(self.held.contains_key(&ZINC), "it does not hold that yet");
+                    self.watches = true;
+                }
+            },
+            Asked::Unwatch => {
+                assert_eq!(text, format!("unwatched {}", self.watches));
+                self.watches = false;
+                if !self.named.contains(&ZINC) {
+                    self.held.remove(&ZINC);
+                }
+            }
         }
+    }
+
+    /// The subscription to a topic by its name begins behind the number that it is told.
+    fn begin_anew(&mut self, topic: usize, text: &str, told: &str) {
+        let last = text.strip_prefix(told).unwrap_or_else(|| panic!("{text}"));
+        let last: u64 = last.parse().expect("a number");
+        self.named.insert(topic);
+        let before = self.held.insert(topic, Held { last, may_skip: false });
+        assert!(before.is_none_or(|held| held.last <= last), "{text} after {before:?}");
     }
 
     /// At the end, when it has read everything: nothing is missing that nobody has dropped.
