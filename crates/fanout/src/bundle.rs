@@ -16,7 +16,7 @@ use crate::limits::COMPOSED_BYTES_MAX;
 use crate::rendering::Renderings;
 use crate::run::Run;
 use crate::topic::{Topics, number};
-use crate::value::{Render, Value};
+use crate::value::Render;
 
 /// A follower that is due the newest value of a topic.
 #[derive(Clone, Copy, Debug)]
@@ -165,7 +165,7 @@ impl Bundles {
                 continue;
             };
             let (prev, prev_at) = (follower.sent_seq, follower.sent_at);
-            let value = Value { topic: key, view: follower.view, prev, seq };
+            let value = follower.value(key, seq);
             (follower.sent_seq, follower.sent_at) = (seq, now);
             let rendering = self.renderings.obtain(topics, topic, value, render);
             self.given.push(Given { prev, seq, topic, place, prev_at, rendering });

@@ -458,7 +458,7 @@ impl Fanout {
             .is_some_and(|(topic, held)| held.after_seq(topic).is_some())
     }
 
-    /// How many connections of this shard hold a topic.
+    /// How many connections of this shard hold a topic, by publication or by value.
     pub fn subscribers(&self, topic: TopicKey) -> usize {
         let topic = self.topics.number(topic).map(|topic| &self.topics[topic]);
         topic.map_or(0, |topic| topic.subscribers.len() + topic.followers())

@@ -11,7 +11,7 @@
 use crate::lag::NOTHING;
 use crate::log::Entry;
 use crate::subscription::Subscriptions;
-use crate::value::{Render, Value};
+use crate::value::Render;
 use crate::values::Offered;
 use crate::{Fanout, Owed, Settled, Slot};
 
@@ -24,7 +24,7 @@ impl Fanout {
     /// before must be settled.
     pub fn owed(&mut self, slot: Slot, out: &mut Vec<u8>, render: &mut Render<'_>) -> Owed {
         let start = out.len();
-        self.values.offer.begin(slot);
+        self.values.offered.begin(slot);
         for (_, entry) in self.owed_entries(slot) {
             let frame = self.log.frame(entry);
             let given = out.len() - start;
@@ -105,8 +105,7 @@ impl Fanout {
             if !(is_sealed && may_leave && follower.is_owed(seq)) {
                 continue;
             }
-            let prev = follower.sent_seq;
-            let value = Value { topic: key, view: follower.view, prev, seq };
+            let (prev, value) = (follower.sent_seq, follower.value(key, seq));
             self.values.is_served = true;
             let rendering = bundles.renderings.obtain(topics, topic, value, render);
             let range = bundles.renderings.range(rendering);
@@ -115,7 +114,7 @@ impl Fanout {
                 return true;
             }
             out.extend_from_slice(bundles.renderings.bytes(range));
-            self.values.offer.values.push(Offered { topic, rendering, prev, seq });
+            self.values.offered.values.push(Offered { topic, rendering, prev, seq });
         }
         false
     }
@@ -125,8 +124,8 @@ impl Fanout {
     fn settle_values(&mut self, slot: Slot, sent: usize) -> Option<std::ops::Range<usize>> {
         let mut left = sent;
         let mut rest = None;
-        let is_offered = self.values.offer.slot == slot;
-        for offered in self.values.offer.values.drain(..).filter(|_| is_offered) {
+        let is_offered = self.values.offered.slot == slot;
+        for offered in self.values.offered.values.drain(..).filter(|_| is_offered) {
             let range = self.turn.bundles.renderings.range(offered.rendering);
             if left == 0 && !range.is_empty() {
                 rest.get_or_insert(0..0);

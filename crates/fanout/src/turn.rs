@@ -114,6 +114,9 @@ impl Turn {
         }
     }
 
+    // Kept out of the way of those who are due no values, of whom there are most.
+    #[cold]
+    #[inline(never)]
     fn bundle_bytes<'a>(&'a self, run: Run, log: &'a Log) -> &'a [u8] {
         match self.bundles.find(run) {
             Some(Found::Bytes(bytes)) => bytes,

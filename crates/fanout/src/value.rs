@@ -20,6 +20,8 @@ pub struct Value {
     pub topic: TopicKey,
     /// The view that was chosen at subscription.
     pub view: u32,
+    /// Whose rendering was chosen at subscription.
+    pub renderer: u16,
     /// Sequence number of the value that the connection has; 0 if nothing is known of it.
     pub prev: u64,
     /// Sequence number of the newest value, larger than `prev`.
@@ -76,6 +78,7 @@ pub(crate) struct Follower {
     /// The tick of that.
     pub(crate) sent_at: u32,
     pub(crate) pace: Pace,
+    pub(crate) renderer: u16,
 }
 
 /// The newest value of a topic, as one shard sees it.
@@ -150,6 +153,12 @@ impl Follower {
             || now.wrapping_sub(self.sent_at) >= self.next_at().wrapping_sub(self.sent_at)
     }
 
+    /// What it would be given of a topic.
+    pub(crate) fn value(&self, topic: TopicKey, seq: u64) -> Value {
+        let Self { view, renderer, sent_seq: prev, .. } = *self;
+        Value { topic, view, renderer, prev, seq }
+    }
+
     /// The tick from which on its pace lets a value leave.
     pub(crate) fn next_at(&self) -> u32 {
         self.pace.next(self.sent_at, self.slot)
@@ -187,7 +196,7 @@ mod tests {
         let pace = Pace::every(10);
         for since in 0..20 {
             let sent_at = u32::MAX - since;
-            let follower = Follower { sent_seq: 0, slot: 7, view: 0, sent_at, pace };
+            let follower = Follower { sent_seq: 0, slot: 7, view: 0, sent_at, pace, renderer: 0 };
             let next = follower.next_at();
             assert!((10..20).contains(&next.wrapping_sub(sent_at)), "{sent_at} {next}");
             assert!(follower.may_take(next) && !follower.may_take(next.wrapping_sub(1)));

@@ -29,7 +29,7 @@ pub(crate) struct Values {
     /// Connections to look at when the turn is sealed, whatever was published.
     pub(crate) looks: Vec<Slot>,
     pub(crate) schedule: Schedule,
-    pub(crate) offer: Offer,
+    pub(crate) offered: Offer,
     /// Values were found to be due, or rendered, in the running turn.
     pub(crate) is_served: bool,
     /// Room for the two lists of who is due to become one.
@@ -46,6 +46,8 @@ pub struct Follow {
     pub newest_seq: u64,
     /// Handed to whoever renders; those with the same view share renderings.
     pub view: u32,
+    /// The same where there are several who render: renderings are not shared between them.
+    pub renderer: u16,
     /// How often it takes a value.
     pub pace: Pace,
 }
@@ -79,7 +81,7 @@ impl Fanout {
     ///
     /// A topic that is held already, whether by publication or by value, stays as it is held.
     pub fn follow(&mut self, slot: Slot, topic: TopicKey, follow: Follow) -> Subscribed {
-        let Follow { sent_seq, newest_seq, view, pace } = follow;
+        let Follow { sent_seq, newest_seq, view, renderer, pace } = follow;
         let topic = self.topics.obtain(topic);
         let held = self.held_mut(slot);
         if !held.insert(Subscription { topic, after_seq: Subscription::FOLLOWS }) {
@@ -90,16 +92,23 @@ impl Fanout {
         let state = &mut self.topics[topic];
         let first = state.is_vacant();
         let newest = state.newest.get_or_insert_default();
-        newest.join(Follower { sent_seq, slot, view, sent_at, pace });
+        newest.join(Follower { sent_seq, slot, view, sent_at, pace, renderer });
         if newest_seq > newest.seq {
-            // Newer than what others of this shard have heard of.
-            newest.seq = newest_seq;
-            let owed = newest.followers.iter().filter(|follower| follower.is_owed(newest_seq));
-            self.values.looks.extend(owed.map(|follower| follower.slot));
+            self.values.offer(newest, newest_seq);
         } else if sent_seq < newest.seq {
             self.values.looks.push(slot);
         }
         if first { Subscribed::First } else { Subscribed::Joined }
+    }
+
+    /// Tells that a topic's newest value is known from elsewhere than
+    /// [`publish`](Self::publish), see [`Follow::newest_seq`]; whoever follows it is due it in this turn.
+    pub fn offer(&mut self, topic: TopicKey, newest_seq: u64) {
+        let newest = self.topics.number(topic).and_then(|topic| self.topics.newest_mut(topic));
+        let newest = newest.map(|(_, newest)| newest);
+        if let Some(newest) = newest.filter(|it| it.seq < newest_seq && !it.followers.is_empty()) {
+            self.values.offer(newest, newest_seq);
+        }
     }
 
     /// Changes how often a connection takes values of a topic; false if it does not follow it. What
@@ -133,6 +142,12 @@ impl Fanout {
         newest.is_some_and(|newest| newest.find(slot).is_ok())
     }
 
+    /// Whether anybody holds a topic by publication.
+    pub fn has_subscribers(&self, topic: TopicKey) -> bool {
+        let topic = self.topics.number(topic).map(|topic| &self.topics[topic]);
+        topic.is_some_and(|topic| !topic.subscribers.is_empty())
+    }
+
     /// Whether anybody follows the newest value of a topic.
     pub fn has_followers(&self, topic: TopicKey) -> bool {
         let newest = self.topics.number(topic).and_then(|topic| self.topics[topic].newest.as_ref());
@@ -164,6 +179,13 @@ impl Values {
         if let Some(follower) = newest.follower_mut(exclude) {
             follower.sent_seq = follower.sent_seq.max(seq);
         }
+    }
+
+    /// A newer value is known than was published here so far.
+    fn offer(&mut self, newest: &mut Newest, seq: u64) {
+        newest.seq = seq;
+        let owed = newest.followers.iter().filter(|follower| follower.is_owed(seq));
+        self.looks.extend(owed.map(|follower| follower.slot));
     }
 
     /// Whether anybody may be due a value.
@@ -221,7 +243,7 @@ impl Values {
         }
         self.is_served = false;
         self.looks.extend(bundles.uncomposed());
-        self.offer.values.clear();
+        self.offered.values.clear();
         bundles.clear(topics);
     }
 

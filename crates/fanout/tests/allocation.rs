@@ -117,7 +117,11 @@ fn values_allocate_nothing_in_the_steady_state() {
                 fanout.subscribe(slot, topic, 0);
             } else {
                 let view = slot % 2;
-                fanout.follow(slot, topic, Follow { sent_seq: 0, newest_seq: 0, view, pace });
+                fanout.follow(
+                    slot,
+                    topic,
+                    Follow { sent_seq: 0, newest_seq: 0, view, renderer: 0, pace },
+                );
             }
         }
     }
@@ -138,7 +142,8 @@ fn values_allocate_nothing_in_the_steady_state() {
 fn a_thousand_followers_that_stopped_reading_hold_their_24_bytes() {
     const STALLED: u32 = 1_000;
     let mut fanout = Fanout::new(FanoutLimits::default());
-    let follow = Follow { sent_seq: 0, newest_seq: 0, view: 0, pace: Pace::EVERY_TURN };
+    let follow =
+        Follow { sent_seq: 0, newest_seq: 0, view: 0, renderer: 0, pace: Pace::EVERY_TURN };
     for slot in 0..STALLED {
         fanout.follow(slot, TopicKey(0), follow);
     }

@@ -155,7 +155,7 @@ impl Pair {
             (true, 0) => Subscribed::First,
             (true, _) => Subscribed::Joined,
         };
-        let follow = Follow { sent_seq, newest_seq, view, pace: pace(interval) };
+        let follow = Follow { sent_seq, newest_seq, view, renderer: 0, pace: pace(interval) };
         assert_eq!(self.fanout.follow(slot, TopicKey(topic.into()), follow), expected);
     }
 

@@ -10,7 +10,11 @@ const CHAT: TopicKey = TopicKey(2);
 fn following(held: &[(u32, TopicKey, Pace)]) -> Fanout {
     let mut fanout = Fanout::new(FanoutLimits::default());
     for &(slot, topic, pace) in held {
-        fanout.follow(slot, topic, Follow { sent_seq: 0, newest_seq: 0, view: 0, pace });
+        fanout.follow(
+            slot,
+            topic,
+            Follow { sent_seq: 0, newest_seq: 0, view: 0, renderer: 0, pace },
+        );
     }
     fanout
 }
@@ -106,7 +110,7 @@ fn views_do_not_share() {
     let mut fanout = Fanout::new(FanoutLimits::default());
     for (slot, view) in [(0, 7), (1, 8), (2, 7)] {
         let pace = Pace::EVERY_TURN;
-        fanout.follow(slot, GOLD, Follow { sent_seq: 0, newest_seq: 0, view, pace });
+        fanout.follow(slot, GOLD, Follow { sent_seq: 0, newest_seq: 0, view, renderer: 0, pace });
     }
     fanout.publish(GOLD, 1, b"-", None);
     fanout.seal();
@@ -192,11 +196,11 @@ fn a_known_value_that_is_old_is_followed_by_the_newest_at_once() {
     let pace = Pace::EVERY_TURN;
     // Known here, known elsewhere, and known to the connection.
     for (slot, sent_seq, newest_seq, due) in [(1, 5, 0, true), (2, 7, 0, false)] {
-        fanout.follow(slot, GOLD, Follow { sent_seq, newest_seq, view: 0, pace });
+        fanout.follow(slot, GOLD, Follow { sent_seq, newest_seq, view: 0, renderer: 0, pace });
         let expected = if due { vec![sent(slot, &format!("G{sent_seq}>7 "))] } else { vec![] };
         assert_eq!(turn(&mut fanout), expected);
     }
-    fanout.follow(3, GOLD, Follow { sent_seq: 8, newest_seq: 9, view: 0, pace });
+    fanout.follow(3, GOLD, Follow { sent_seq: 8, newest_seq: 9, view: 0, renderer: 0, pace });
     let all = ["G7>9 ", "G7>9 ", "G7>9 ", "G8>9 "];
     assert_eq!(turn(&mut fanout), Vec::from_iter((0..).zip(all.map(str::to_owned))));
 }
@@ -263,7 +267,8 @@ fn nothing_comes_after_the_end_of_a_subscription_even_if_it_waits() {
     fanout.set_tick(100);
     assert_eq!(turn(&mut fanout), []);
     // The value is forgotten with its last follower: the next ones would not be heard of.
-    let follow = Follow { sent_seq: 1, newest_seq: 0, view: 0, pace: Pace::EVERY_TURN };
+    let follow =
+        Follow { sent_seq: 1, newest_seq: 0, view: 0, renderer: 0, pace: Pace::EVERY_TURN };
     fanout.follow(0, GOLD, follow);
     assert_eq!(turn(&mut fanout), []);
 }
