@@ -47,7 +47,8 @@ impl Memory {
     }
 
     /// From now on this session is one of those that leave. `false`: it cannot leave with a last word,
-    /// because its handshake is not over, or because too much would have to be sent before that.
+    /// because its handshake is not over, or because too much would have to be sent before that; or it
+    /// keeps more than the one unfinished record behind which the peer's Close may come.
     pub(super) fn write_off(&mut self, session: &mut Session) -> bool {
         self.note(session);
         let Entry { bytes, is_leaving } = &mut session.entry;
@@ -55,7 +56,9 @@ impl Memory {
             self.held -= *bytes;
             self.leaving += *bytes;
         }
-        let can_be_told = session.can_send() && session.buffered() <= Limits::EVICTED_BYTES_MAX;
+        let can_be_told = session.can_send()
+            && session.unsent() <= Limits::EVICTED_BYTES_MAX
+            && session.unread() <= Session::WHOLE_RECORD_BYTES_MAX;
         if !can_be_told {
             session.give_up();
             self.note(session);

@@ -81,6 +81,9 @@ impl Session {
     /// `examples/echo`): 2.0 KB before the first byte, 2.8 KB amid the handshake, 3.9 KB once it is over.
     const STATE_BYTES: usize = 3_584;
 
+    /// The longest record (RFC 8446 section 5.2 allows 256 bytes of overhead, RFC 5246 section 6.2.3 2048).
+    pub(super) const WHOLE_RECORD_BYTES_MAX: usize = HEADER_BYTES + RECORD_BYTES + 2048;
+
     pub(super) fn accepting(
         generation: u32,
         config: &Arc<ServerConfig>,
@@ -117,12 +120,17 @@ impl Session {
 
     /// Bytes of memory that it holds, about.
     pub(super) const fn memory(&self) -> usize {
-        Self::STATE_BYTES + self.buffered()
+        Self::STATE_BYTES + self.unread() + self.unsent()
     }
 
-    /// Of these, those of what has not come whole and of what the socket did not take.
-    pub(super) const fn buffered(&self) -> usize {
-        self.tail.capacity() + self.pending.capacity()
+    /// Of these, those of what has not come whole.
+    pub(super) const fn unread(&self) -> usize {
+        self.tail.capacity()
+    }
+
+    /// Of these, those of what the socket did not take.
+    pub(super) const fn unsent(&self) -> usize {
+        self.pending.capacity()
     }
 
     /// Whether the application's bytes can be sent.
@@ -184,10 +192,14 @@ impl Session {
                 break;
             }
             // Only what completes the unfinished record is copied to it.
-            let wanted = missing(&self.tail).min(rest.len());
-            let (now, later) = rest.split_at_mut(wanted);
+            let missing = missing(&self.tail);
+            let (now, later) = rest.split_at_mut(missing.min(rest.len()));
             let mut tail = mem::take(&mut self.tail);
-            // Byte by byte it must not be moved for each.
+            if tail.capacity() < tail.len() + now.len() {
+                // Byte by byte it must not be moved for each; nor is there to be room for more than the
+                // record, which would make its peer seem to hold more than it does.
+                tail.reserve_exact(now.len().max(tail.len().min(missing)));
+            }
             tail.extend_from_slice(now);
             let used = self.advance(&mut tail, plain, &mut received);
             if used < tail.len() {
@@ -489,7 +501,7 @@ const RECORD_BYTES: usize = 16 * 1024;
 /// An unfinished record, and as much again of a message that is spread over several: a hello is 2 KB
 /// at most. rustls takes messages of 64 KB in records of one byte each, which would keep 1.5 MB of a
 /// connection for as long as its peer likes.
-const TAIL_BYTES_MAX: usize = 2 * (HEADER_BYTES + RECORD_BYTES + 2048);
+const TAIL_BYTES_MAX: usize = 2 * Session::WHOLE_RECORD_BYTES_MAX;
 
 /// As that, while a server may show its certificates, of which there may be many: 64 KB, the longest
 /// message that rustls takes.
