@@ -244,6 +244,7 @@ mod tests {
         ("attacks", "[\"bomb\"]"),
         ("attackers", "3"),
         ("capacity", "{ vary = \"connections\", from = 2, to = 5 }"),
+        ("resume", "true"),
         ("protocols", "[\"a\"]"),
         ("headers", "{ Origin = \"https://a.example\", X-Two = [\"1\", \"2\"] }"),
         ("deflate", "true"),
