@@ -24,7 +24,9 @@ pub(crate) fn ask(address: SocketAddr, method: &str, path: &str, headers: &str) 
 
 fn ask_on(mut stream: TcpStream, method: &str, path: &str, headers: &str) -> Answer {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    write!(stream, "{method} {path} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n").unwrap();
+    // In one piece: the server may answer, and be gone, before a second one comes.
+    let request = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).unwrap();
     let answer = String::from_utf8(answer).unwrap();
