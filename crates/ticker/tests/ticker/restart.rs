@@ -67,15 +67,15 @@ fn a_restart_under_load_refuses_nobody_on_io_uring() {
     }
 }
 
-/// With a thousand clients who come back at once, and others who come all along. Not with more, nor with
-/// more updates: who has not read its Close within 5 s is dropped, and all of them are one thread of what
-/// may be a busy machine.
+/// With a thousand clients who come back at once, or as many as `TICKWIRE_VISITORS` says, and others who
+/// come all along. Not with more, nor with more updates, unless asked: who has not read its Close within
+/// 5 s is dropped, and all of them are one thread of what may be a busy machine.
 fn restart_under_load(backend: &str) {
-    const VISITORS: usize = 1_000;
+    let visitors = std::env::var("TICKWIRE_VISITORS").map_or(1_000, |count| count.parse().unwrap());
     raise_descriptor_limit();
     let options = ["--shards", "2", "--speed", "2", "--drain", "2", "--backend", backend];
     let (mut first, address) = Process::serve(&options);
-    let mut visitors = Visitors::connect(address, VISITORS, &["ORVA", "KELT"]);
+    let mut visitors = Visitors::connect(address, visitors, &["ORVA", "KELT"]);
     visitors.run_until(|visitor| visitor.has_updates());
     let old = visitors.epochs();
     assert_eq!(old.len(), 1, "one numbering of events");
