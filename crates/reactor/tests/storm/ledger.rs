@@ -363,7 +363,7 @@ impl Ledger {
             Some(_) => limits.close_timeout.min(limits.shutdown_timeout / 2),
             None => limits.close_timeout,
         };
-        let shutdown = self.shutdown_at.is_some_and(|at| late(at, self.shutdown_patience));
+        let shutdown = self.is_cut_short();
         match session.ended {
             Some(Ended::Lost) => true,
             // Who is being closed and holds most is dropped where memory is short.
@@ -373,17 +373,24 @@ impl Ledger {
         }
     }
 
+    /// Whether a shutdown has used up its time, which may be none at all.
+    pub(crate) fn is_cut_short(&self) -> bool {
+        self.shutdown_at.is_some_and(|at| self.now >= at + self.shutdown_patience)
+    }
+
     /// Whether the engine has ended connections for want of memory since then.
     pub(crate) fn evicted_since(&self, then: Duration) -> bool {
         self.evicted > 0 && self.evicted_at >= then
     }
 
     /// Whether handlers' messages to a session that has ended by a Close may be missing: they were
-    /// more than a connection may leave unsent.
+    /// more than a connection may leave unsent, or it held most when memory was short, and who does so
+    /// while it is being closed is left its Close only.
     pub(crate) fn may_miss_messages(&self, number: usize) -> bool {
         let session = &self.sessions[number];
         session.ended == Some(Ended::ByUs(CloseCode::TRY_AGAIN_LATER))
             || session.owed_bytes > unsent_least(&self.limits)
+            || self.evicted_since(session.over_at)
     }
 
     /// An open session and its connection, chosen by `number`.

@@ -323,6 +323,7 @@ impl Peer {
             Phase::Answered { body } => {
                 let whole = self.stream.rest().len() == body
                     || !self.is_attentive()
+                    || book.is_cut_short()
                     || book.evicted_since(self.since);
                 book.check(whole, Invariant::Delivery, || {
                     format!("{number} is answered {} bytes of {body}", self.stream.rest().len())
