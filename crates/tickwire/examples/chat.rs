@@ -18,7 +18,7 @@ use tickwire::{
     Response, Server, StartError, Timestamp, Topic,
 };
 
-/// Rooms at once. Topics are never taken back, so each has the one of its place.
+/// Rooms at once. Each has the topic of its place, whose name is not of its guests' making.
 const ROOMS_MAX: usize = 100;
 const PEOPLE_MAX: usize = 100;
 /// Messages that a newcomer is shown.
