@@ -5,8 +5,7 @@
 //! does: room in all their mailboxes is reserved first.
 
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering, fence};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tickwire_protocol::{Kind, encode};
@@ -23,6 +22,7 @@ use crate::io::Key;
 use crate::loads::Loads;
 use crate::mailbox::{Mail, Mailbox};
 use crate::pace::Pace;
+use crate::progress::Progress;
 use crate::topic::Topic;
 
 /// What all shards and publishers of a server share.
@@ -251,39 +251,5 @@ impl Drop for Reservation<'_> {
         for shard in &self.shards[..self.count] {
             self.mailboxes[*shard].release();
         }
-    }
-}
-
-/// Where publishers wait for shards: for room in a mailbox, or for deliveries.
-#[derive(Debug, Default)]
-pub(crate) struct Progress {
-    waiting: AtomicUsize,
-    lock: Mutex<()>,
-    changed: Condvar,
-}
-
-impl Progress {
-    /// Tells those who wait, if any, that something has moved. A shard calls it at most once a turn.
-    pub(crate) fn notify(&self) {
-        fence(Ordering::SeqCst);
-        if self.waiting.load(Ordering::Relaxed) > 0 {
-            drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner));
-            self.changed.notify_all();
-        }
-    }
-
-    fn wait(&self, timeout: Duration) {
-        let mut first = true;
-        self.wait_until(timeout, || !std::mem::take(&mut first));
-    }
-
-    /// Waits until `done`, for at most `timeout`. `done` is asked under the lock that `notify`
-    /// takes, after this waiter has announced itself: no notice is missed.
-    pub(crate) fn wait_until(&self, timeout: Duration, mut done: impl FnMut() -> bool) {
-        self.waiting.fetch_add(1, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
-        let guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(self.changed.wait_timeout_while(guard, timeout, |()| !done()));
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }

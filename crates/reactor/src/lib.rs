@@ -43,6 +43,7 @@ mod origin;
 mod outbound;
 mod pace;
 mod patterns;
+mod progress;
 mod publisher;
 mod random;
 mod ring;
@@ -51,6 +52,7 @@ mod server;
 mod shard;
 #[cfg(feature = "signals")]
 mod signals;
+mod sync;
 #[expect(unsafe_code, reason = "a system call that no safe crate has")]
 mod sys;
 mod table;

@@ -12,16 +12,15 @@
 use std::any::Any;
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use std::time::Duration;
 
-use crossbeam_queue::ArrayQueue;
 use tickwire_fanout::TopicKey;
 use tickwire_protocol::CloseCode;
 
 use crate::destination::Destination;
 use crate::frame::Frame;
 use crate::io::{Key, Newcomer};
+use crate::sync::{ArrayQueue, AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 
 /// A letter to a shard.
 #[derive(Debug)]
@@ -110,7 +109,8 @@ impl Mailbox {
         if self.is_closed() {
             return true;
         }
-        if self.reserved.fetch_add(1, Ordering::Relaxed) < self.queue.capacity() {
+        // Acquires what `take` releases: the place that became free is seen to be free.
+        if self.reserved.fetch_add(1, Ordering::Acquire) < self.queue.capacity() {
             return true;
         }
         self.reserved.fetch_sub(1, Ordering::Relaxed);
@@ -142,7 +142,8 @@ impl Mailbox {
         if self.queue.is_empty() {
             return;
         }
-        if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::AcqRel) {
+        // Looked at first, so that senders to a shard that is awake only share the flag's cache line.
+        if self.asleep.load(Ordering::Relaxed) && self.takes_down_the_flag() {
             self.wakes.fetch_add(1, Ordering::Relaxed);
             self.waker.wake();
         }
@@ -162,6 +163,12 @@ impl Mailbox {
     pub(crate) fn pressure(&self) -> (u64, u64, u64) {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         (count(&self.refused), count(&self.dropped), count(&self.wakes))
+    }
+
+    /// Not a swap: whoever comes second writes nothing.
+    fn takes_down_the_flag(&self) -> bool {
+        let (taken, not) = (Ordering::AcqRel, Ordering::Relaxed);
+        self.asleep.compare_exchange(true, false, taken, not).is_ok()
     }
 
     /// Pushes a letter if there is room.
@@ -228,7 +235,10 @@ impl Mailbox {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(loom, test))]
+mod models;
+
+#[cfg(all(test, not(loom)))]
 mod tests {
     use std::sync::Arc;
     use std::sync::mpsc;
