@@ -4,6 +4,8 @@
 //! nothing below asks again, so a turn happens at one instant and a simulated shard lives in
 //! virtual time. [`Timestamp`] is what handlers see, [`Tick`] is what deadlines are kept in.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rustix::time::{ClockId, Timespec, clock_gettime};
@@ -57,6 +59,27 @@ impl Timestamp {
         Self {
             monotonic_ns: self.monotonic_ns.saturating_add(nanoseconds),
             unix_ns: self.unix_ns.saturating_add(nanoseconds),
+        }
+    }
+}
+
+/// Where a time comes from that is needed between two turns: when something was published, and when
+/// it has left.
+#[derive(Debug, Default)]
+pub(crate) enum Clock {
+    /// That of this machine.
+    #[default]
+    Machine,
+    /// Nanoseconds that a simulation sets.
+    Simulated(Arc<AtomicU64>),
+}
+
+impl Clock {
+    /// Nanoseconds of `CLOCK_MONOTONIC`, as [`Timestamp::monotonic_ns`].
+    pub(crate) fn monotonic_ns(&self) -> u64 {
+        match self {
+            Self::Machine => nanoseconds(clock_gettime(ClockId::Monotonic)),
+            Self::Simulated(now) => now.load(Ordering::Relaxed),
         }
     }
 }

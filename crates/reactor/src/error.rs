@@ -10,6 +10,8 @@ use std::net::SocketAddr;
 
 use tickwire_protocol::{AnswerError, ClientError};
 
+use crate::latency::Class;
+
 pub use self::tls::TlsError;
 
 /// What ends [`Builder::run`](crate::Builder::run) early.
@@ -177,6 +179,19 @@ impl fmt::Display for Full {
 }
 
 impl std::error::Error for Full {}
+
+/// There are as many classes of topics as there may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooManyClasses;
+
+impl fmt::Display for TooManyClasses {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let most = Class::COUNT_MAX;
+        write!(formatter, "there are {most} classes of topics already; give topics one of them")
+    }
+}
+
+impl std::error::Error for TooManyClasses {}
 
 /// The slowest subscriber did not take the publications in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,11 +13,15 @@ use tickwire_fanout::{Fanout, FanoutLimits, Slot, TopicKey};
 
 use crate::deflate::{Coding, Deflaters};
 use crate::frame::Frame;
+use crate::hub::Hub;
+use crate::latency::{Published, Recorder, Stamps};
 
 /// The audiences of a shard; the one without compression is first and always there.
 #[derive(Debug)]
 pub(crate) struct Fanouts {
     audiences: Vec<(Coding, Fanout)>,
+    /// When was published what an audience was not given yet; by audience.
+    stamps: Vec<Stamps>,
     limits: FanoutLimits,
 }
 
@@ -32,7 +36,8 @@ impl Audience {
 
 impl Fanouts {
     pub(crate) fn new(limits: FanoutLimits) -> Self {
-        Self { audiences: vec![(Coding::PLAIN, Fanout::new(limits))], limits }
+        let audiences = vec![(Coding::PLAIN, Fanout::new(limits))];
+        Self { audiences, stamps: vec![Stamps::default()], limits }
     }
 
     /// The audience of those who take `coding`, made when it is asked for the first time.
@@ -40,6 +45,7 @@ impl Fanouts {
         let known = self.audiences.iter().position(|audience| audience.0 == coding);
         let index = known.unwrap_or_else(|| {
             self.audiences.push((coding, Fanout::new(self.limits)));
+            self.stamps.push(Stamps::default());
             self.audiences.len() - 1
         });
         Audience(u8::try_from(index).expect("there are eight codings"))
@@ -57,18 +63,40 @@ impl Fanouts {
         seq: u64,
         frame: &Frame,
         exclude: Option<(Audience, Slot)>,
+        published: Published,
         deflaters: &mut Deflaters,
     ) -> bool {
         let mut anybody = false;
-        for (audience, (coding, fanout)) in (0..).map(Audience).zip(&mut self.audiences) {
+        let audiences = self.audiences.iter_mut().zip(&mut self.stamps);
+        for (audience, ((coding, fanout), stamps)) in (0..).map(Audience).zip(audiences) {
             // Compressing is what costs, so it is not done for nobody. A fan-out without subscribers
             // must still hear the number: it is what a later subscriber is compared with.
             let is_plain = audience == Audience::PLAIN || fanout.subscribers(topic) == 0;
             let bytes = if is_plain { frame } else { frame.coded(*coding, deflaters) };
             let exclude = exclude.filter(|it| it.0 == audience).map(|it| it.1);
-            anybody |= fanout.publish(topic, seq, bytes, exclude);
+            if fanout.publish(topic, seq, bytes, exclude) {
+                stamps.note(published, fanout.head());
+                anybody = true;
+            }
         }
         anybody
+    }
+
+    /// Records that what was published in this turn has left to those of an audience who keep up.
+    pub(crate) fn sent(&self, audience: Audience, now_ns: u64, recorder: &Recorder) {
+        self.stamps[usize::from(audience.0)].sent(now_ns, recorder);
+    }
+
+    /// Ends the turn, and records what nobody is owed any more. `sent_ns` is when this turn's
+    /// publications left.
+    pub(crate) fn end_turn(&mut self, sent_ns: u64, hub: &Hub, recorder: &Recorder) {
+        for ((_, fanout), stamps) in self.audiences.iter_mut().zip(&mut self.stamps) {
+            fanout.end_turn();
+            if !stamps.is_empty() {
+                let now_ns = || hub.clock.monotonic_ns();
+                stamps.settle(fanout.delivered(), sent_ns, now_ns, recorder);
+            }
+        }
     }
 
     /// Ends all subscriptions of a connection; calls `last` with each topic that nobody holds now.

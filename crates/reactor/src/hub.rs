@@ -5,12 +5,13 @@
 //! does: room in all their mailboxes is reserved first.
 
 use std::fmt;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tickwire_protocol::{Kind, encode};
 
 use crate::admission::Admission;
+use crate::clock::Clock;
 use crate::config::{Balance, Config};
 use crate::deflate::Deflate;
 use crate::directory::Directory;
@@ -19,6 +20,7 @@ use crate::error::Full;
 use crate::frame::Frame;
 use crate::frames::Frames;
 use crate::io::Key;
+use crate::latency::{Latencies, Published};
 use crate::loads::Loads;
 use crate::mailbox::{Mail, Mailbox};
 use crate::pace::Pace;
@@ -31,6 +33,10 @@ pub(crate) struct Hub {
     pub(crate) mailboxes: Arc<[Mailbox]>,
     pub(crate) admission: Admission,
     pub(crate) progress: Progress,
+    /// What publications are dated by.
+    pub(crate) clock: Clock,
+    /// How long they took.
+    pub(crate) latencies: Latencies,
     /// What publications are made of.
     frames: Frames,
     /// What the server offers of compression.
@@ -56,12 +62,20 @@ impl Hub {
             directory: Arc::new(Directory::new(epoch, Arc::clone(&mailboxes))),
             admission: Admission::new(&config.limits, config.origins.clone()),
             progress: Progress::default(),
+            clock: Clock::default(),
+            latencies: Latencies::new(mailboxes.len()),
             frames: Frames::default(),
             deflate: config.deflate,
             pace: config.limits.accepts_per_second_max.map(Pace::new),
             loads: shares_out.then(|| Loads::new(mailboxes.len())),
             mailboxes,
         }
+    }
+
+    /// The same, in another time.
+    pub(crate) fn with_clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
     }
 
     pub(crate) fn frame(&self, encoded: &[u8]) -> Frame {
@@ -77,12 +91,13 @@ impl Hub {
         &self,
         topic: &Topic,
         kind: Kind,
+        at_ns: u64,
         exclude: Option<(usize, Key)>,
         write: impl FnOnce(u64, &mut Vec<u8>, &mut Vec<u8>),
     ) -> u64 {
         let mut once = once(write);
         loop {
-            match self.publish(topic, kind, exclude, &mut once) {
+            match self.publish(topic, kind, at_ns, exclude, &mut once) {
                 Ok(seq) => return seq,
                 Err(NoRoom { .. }) => {
                     self.wake();
@@ -98,10 +113,11 @@ impl Hub {
         &self,
         topic: &Topic,
         kind: Kind,
+        at_ns: u64,
         exclude: Option<(usize, Key)>,
         write: impl FnOnce(u64, &mut Vec<u8>, &mut Vec<u8>),
     ) -> Result<u64, Full> {
-        self.publish(topic, kind, exclude, &mut once(write)).map_err(|NoRoom { shard }| {
+        self.publish(topic, kind, at_ns, exclude, &mut once(write)).map_err(|NoRoom { shard }| {
             self.mailboxes[shard].count_refused();
             self.wake();
             Full
@@ -113,10 +129,11 @@ impl Hub {
         &self,
         topic: &Topic,
         kind: Kind,
+        at_ns: u64,
         exclude: Option<(usize, Key)>,
         write: impl FnOnce(u64, &mut Vec<u8>, &mut Vec<u8>),
     ) -> Option<u64> {
-        let published = self.publish(topic, kind, exclude, &mut once(write));
+        let published = self.publish(topic, kind, at_ns, exclude, &mut once(write));
         let dropped = |NoRoom { shard }: &NoRoom| {
             self.mailboxes[*shard].count_dropped();
             self.wake();
@@ -131,11 +148,13 @@ impl Hub {
         }
     }
 
-    /// Gives the publication to every interested shard, or to none: then `write` has not run.
+    /// Gives the publication, dated `at_ns`, to every interested shard, or to none: then `write` has not
+    /// run.
     fn publish(
         &self,
         topic: &Topic,
         kind: Kind,
+        at_ns: u64,
         exclude: Option<(usize, Key)>,
         write: Write<'_>,
     ) -> Result<u64, NoRoom> {
@@ -158,9 +177,10 @@ impl Hub {
                 None => self.frames.frame(&state.encoded, may_deflate),
                 Some(ring) => ring.push(&state.encoded, may_deflate),
             };
+            let published = Published { at_ns, class: state.class };
             let mail = |shard: usize, frame| {
                 let exclude = exclude.filter(|it| it.0 == shard).map(|it| it.1);
-                Mail::Publish { topic: topic.key(), seq, frame, exclude }
+                Mail::Publish { topic: topic.key(), seq, frame, exclude, published }
             };
             if let [first @ .., last] = &*state.interested {
                 for shard in first {

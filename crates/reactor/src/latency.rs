@@ -15,7 +15,10 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+use crate::error::TooManyClasses;
 
 /// When something was published, and what class its topic is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,10 +38,6 @@ impl Class {
 
     /// The class of topics that are given none.
     pub(crate) const DEFAULT_NAME: &'static str = "default";
-
-    pub(crate) fn new(number: usize) -> Option<Self> {
-        u8::try_from(number).ok().filter(|_| number < Self::COUNT_MAX).map(Self)
-    }
 }
 
 /// How long publications of one class took on one shard, since it began.
@@ -124,6 +123,54 @@ impl fmt::Debug for Histogram {
     }
 }
 
+/// What a server has measured.
+#[derive(Debug)]
+pub(crate) struct Latencies {
+    /// The names of the classes of topics, by their numbers.
+    classes: Mutex<Vec<String>>,
+    /// By shard.
+    recorders: Box<[Recorder]>,
+}
+
+impl Latencies {
+    pub(crate) fn new(shards: usize) -> Self {
+        let classes = Mutex::new(vec![Class::DEFAULT_NAME.to_owned()]);
+        Self { classes, recorders: (0..shards).map(|_| Recorder::default()).collect() }
+    }
+
+    /// The class of this name, made when it is asked for the first time.
+    pub(crate) fn class(&self, name: &str) -> Result<Class, TooManyClasses> {
+        let mut classes = self.classes.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = classes.iter().position(|it| it == name);
+        let number = known.unwrap_or(classes.len());
+        if number >= Class::COUNT_MAX {
+            return Err(TooManyClasses);
+        }
+        if known.is_none() {
+            classes.push(name.to_owned());
+        }
+        Ok(Class(u8::try_from(number).expect("there are few")))
+    }
+
+    /// Where a shard's own thread records.
+    pub(crate) fn recorder(&self, shard: u16) -> &Recorder {
+        &self.recorders[usize::from(shard)]
+    }
+
+    /// What each shard has recorded of each class.
+    pub(crate) fn read(&self) -> Vec<Latency> {
+        let classes = self.classes.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let of_shard = |(shard, recorder): (usize, &Recorder)| {
+            let of_class = move |(name, (sent, settled)): (&String, &(Recording, Recording))| {
+                let (sent, settled) = (sent.read(), settled.read());
+                Latency { shard, class: name.clone(), sent, settled }
+            };
+            classes.iter().zip(&recorder.classes).map(of_class).collect::<Vec<_>>()
+        };
+        self.recorders.iter().enumerate().flat_map(of_shard).collect()
+    }
+}
+
 /// The histograms of one shard, where other threads can read them.
 #[derive(Debug)]
 pub(crate) struct Recorder {
@@ -133,14 +180,6 @@ pub(crate) struct Recorder {
 impl Default for Recorder {
     fn default() -> Self {
         Self { classes: (0..Class::COUNT_MAX).map(|_| Default::default()).collect() }
-    }
-}
-
-impl Recorder {
-    /// What was recorded of a class: sent and settled.
-    pub(crate) fn read(&self, class: usize) -> (Histogram, Histogram) {
-        let (sent, settled) = &self.classes[class];
-        (sent.read(), settled.read())
     }
 }
 
@@ -200,8 +239,9 @@ impl Stamps {
     #[inline]
     pub(crate) fn note(&mut self, published: Published, end: u64) {
         let Published { at_ns, class } = published;
+        let is_first = self.stamps.len() == self.old;
         if let Some(last) = self.stamps.back_mut()
-            && self.stamps.len() > self.old
+            && !is_first
             && last.at_ns == at_ns
             && last.class == class
         {
@@ -231,9 +271,10 @@ impl Stamps {
     ) {
         // Time has passed meanwhile for those who caught up; without any, nobody asks for it.
         let now_ns = if self.old > 0 { now_ns() } else { sent_ns };
-        while let Some(stamp) = self.stamps.pop_front_if(|stamp| stamp.end <= base) {
+        while let Some(stamp) = self.stamps.front().filter(|stamp| stamp.end <= base) {
             let (_, settled) = &recorder.classes[usize::from(stamp.class.0)];
             settled.record(now_ns.saturating_sub(stamp.at_ns), stamp.count.into());
+            self.stamps.pop_front();
         }
         self.old = self.stamps.len();
     }
@@ -255,7 +296,7 @@ const LARGEST_LOG2: usize = 34;
 /// The upper bound of a bucket: powers of two, and half as much again between them.
 const fn bound_ns(bucket: usize) -> u64 {
     let power = 1 << (SMALLEST_LOG2 + bucket / 2);
-    if bucket % 2 == 0 { power } else { power + power / 2 }
+    if bucket.is_multiple_of(2) { power } else { power + power / 2 }
 }
 
 /// The first bucket whose bound is not below.
@@ -322,10 +363,11 @@ mod tests {
         assert_eq!(stamps.stamps.len(), 2);
         stamps.sent(2 * MS, &recorder);
         stamps.settle(2, 2 * MS, || panic!("nobody lagged before"), &recorder);
-        let counts = |class| {
-            let (sent, settled) = recorder.read(class);
-            (sent.count(), settled.count())
+        let read = |class: usize| {
+            let (sent, settled) = &recorder.classes[class];
+            (sent.read(), settled.read())
         };
+        let counts = |class| (read(class).0.count(), read(class).1.count());
         assert_eq!((counts(0), counts(1)), ((2, 2), (1, 0)));
         stamps.note(published(MS, 1), 4);
         assert_eq!(stamps.stamps.len(), 2, "what was sent already is not sent again");
@@ -333,7 +375,10 @@ mod tests {
         stamps.settle(4, 3 * MS, || 11 * MS, &recorder);
         assert_eq!((counts(0), counts(1)), ((2, 2), (2, 2)));
         assert!(stamps.is_empty());
-        let (sent, settled) = recorder.read(1);
-        assert_eq!((sent.sum(), settled.sum()), (Duration::from_millis(3), Duration::from_millis(20)));
+        let (sent, settled) = read(1);
+        assert_eq!(
+            (sent.sum(), settled.sum()),
+            (Duration::from_millis(3), Duration::from_millis(20))
+        );
     }
 }

@@ -31,6 +31,7 @@ mod frames;
 mod handler;
 mod hub;
 pub mod io;
+mod latency;
 mod limits;
 mod listener;
 mod loads;
@@ -69,11 +70,14 @@ pub use connector::{Connector, Unconnected};
 pub use deflate::Deflate;
 pub use destination::{Destination, DestinationError};
 pub use epoch::Epoch;
-pub use error::{ConnectError, Error, Full, NotDelivered, ShardFailed, StartError, TlsError};
+pub use error::{
+    ConnectError, Error, Full, NotDelivered, ShardFailed, StartError, TlsError, TooManyClasses,
+};
 pub use frame::Frame;
 pub use handler::{
     Accept, Answer, Connection, ConnectionId, Ended, Handler, Lagged, Request, Response,
 };
+pub use latency::{Histogram, Latency};
 pub use limits::Limits;
 pub use metrics::{Counters, Metrics};
 pub use origin::{NotAnOrigin, Origins};

@@ -24,6 +24,7 @@ use crate::fanouts::Fanouts;
 use crate::frame::Frame;
 use crate::hub::Hub;
 use crate::io::Key;
+use crate::latency::Recorder;
 use crate::limits::Limits;
 use crate::memory::{Account, Held};
 use crate::metrics::Counters;
@@ -139,6 +140,17 @@ impl Local {
             is_ending: false,
             latecomers: Vec::new(),
         }
+    }
+
+    /// Where this shard's latencies go.
+    pub(crate) fn recorder(&self) -> &Recorder {
+        self.hub.latencies.recorder(self.shard)
+    }
+
+    /// Ends the turn of the publications, which left at `sent_ns`.
+    pub(crate) fn end_turn(&mut self, sent_ns: u64) {
+        let Self { hub, fanouts, shard, .. } = self;
+        fanouts.end_turn(sent_ns, hub, hub.latencies.recorder(*shard));
     }
 
     /// Notes that the handler wants something in `delay`, and gives the tick of that; none if as much

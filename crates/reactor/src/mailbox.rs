@@ -20,13 +20,14 @@ use tickwire_protocol::CloseCode;
 use crate::destination::Destination;
 use crate::frame::Frame;
 use crate::io::{Key, Newcomer};
+use crate::latency::Published;
 use crate::sync::{ArrayQueue, AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 
 /// A letter to a shard.
 #[derive(Debug)]
 pub(crate) enum Mail {
     /// A publication, in the order of its topic.
-    Publish { topic: TopicKey, seq: u64, frame: Frame, exclude: Option<Key> },
+    Publish { topic: TopicKey, seq: u64, frame: Frame, exclude: Option<Key>, published: Published },
     /// A message for one connection.
     Send { key: Key, frame: Frame },
     /// Close one connection.

@@ -20,6 +20,7 @@ use crate::hub::Hub;
 use crate::io::Backend;
 use crate::io::choice::{Chosen, Prepared};
 use crate::io::epoll::random;
+use crate::latency::Latency;
 use crate::limits::Limits;
 use crate::listener;
 use crate::mailbox::{Mail, Mailbox};
@@ -179,6 +180,13 @@ impl Handle {
     #[must_use]
     pub fn metrics(&self) -> Metrics {
         Metrics { shards: self.shared.iter().map(|shared| shared.load()).collect() }
+    }
+
+    /// How long publications took inside, from the call that published to the last byte in the kernel:
+    /// an entry for each shard and class of topics, in this order.
+    #[must_use]
+    pub fn latencies(&self) -> Vec<Latency> {
+        self.hub.latencies.read()
     }
 
     /// Begins the shutdown: no connection is accepted any more, every open one is sent Close 1001

@@ -215,13 +215,13 @@ impl<H: Handler, B: Backend> Shard<H, B> {
     fn letter(&mut self, mail: Mail) {
         let (local, handler) = (&mut self.local, &mut self.handler);
         match mail {
-            Mail::Publish { topic, seq, frame, exclude } => {
+            Mail::Publish { topic, seq, frame, exclude, published } => {
                 local.counters.publications += 1;
                 let exclude = exclude.filter(|key| local.link(*key).is_some());
                 let exclude = exclude.map(|key| (local.links[key.index()].audience, key.slot));
                 self.unflushed |= loop {
                     let Local { fanouts, deflaters, .. } = &mut *local;
-                    if fanouts.publish(topic, seq, &frame, exclude, deflaters) {
+                    if fanouts.publish(topic, seq, &frame, exclude, published, deflaters) {
                         break true;
                     }
                     // Nobody wants it, unless it was made for a pattern and is not known here yet.

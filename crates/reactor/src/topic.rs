@@ -18,6 +18,7 @@ use crate::directory::Directory;
 use crate::epoch::Epoch;
 use crate::frame::Frame;
 use crate::hub::Hub;
+use crate::latency::Class;
 use crate::ring::{Keep, Ring};
 
 /// A named stream of messages. Cheap to clone; keep it rather than look it up by name each time.
@@ -49,6 +50,8 @@ pub(crate) struct State {
     pub(crate) retained: Option<Frame>,
     /// The last publications, if they are kept.
     pub(crate) ring: Option<Ring>,
+    /// What its latencies are counted as.
+    pub(crate) class: Class,
     /// Shards with a subscriber, or with a pattern that makes one once they hear of the topic.
     pub(crate) interested: Vec<usize>,
     /// Kept from one publication to the next so that encoding does not allocate.
@@ -126,6 +129,7 @@ impl Topic {
             seq: 0,
             retained: None,
             ring: None,
+            class: Class::default(),
             interested,
             payload: Vec::new(),
             retained_payload: Vec::new(),

@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
@@ -14,8 +15,8 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
-use tickwire::{Ended, Handle};
+use prometheus_client::registry::{Registry, Unit};
+use tickwire::{Ended, Handle, Histogram, Latency};
 
 /// The counters of a ticker.
 #[derive(Debug)]
@@ -144,8 +145,36 @@ impl Collector for Engine {
                 }
             }
         }
-        Ok(())
+        let latencies = engine.latencies();
+        let help = "From publishing until the kernel has the last byte for all that keep up";
+        encode_histograms("publish_to_sent", help, &latencies, |it| &it.sent, &mut encoder)?;
+        let help = "From publishing until the kernel has the last byte for those that lagged too";
+        encode_histograms("publish_to_settled", help, &latencies, |it| &it.settled, &mut encoder)
     }
+}
+
+/// One histogram of each shard and class, in seconds.
+fn encode_histograms(
+    name: &str,
+    help: &str,
+    latencies: &[Latency],
+    histogram: impl Fn(&Latency) -> &Histogram,
+    encoder: &mut DescriptorEncoder<'_>,
+) -> fmt::Result {
+    let unit = Some(&Unit::Seconds);
+    let mut family = encoder.encode_descriptor(name, help, unit, MetricType::Histogram)?;
+    for latency in latencies {
+        let histogram = histogram(latency);
+        let in_seconds = |(bound, count): (Duration, u64)| match bound {
+            Duration::MAX => (f64::INFINITY, count),
+            bound => (bound.as_secs_f64(), count),
+        };
+        let buckets: Vec<_> = histogram.buckets().map(in_seconds).collect();
+        let labels = [("shard", latency.shard.to_string()), ("class", latency.class.clone())];
+        let (sum, count) = (histogram.sum().as_secs_f64(), histogram.count());
+        family.encode_family(&labels)?.encode_histogram::<NoLabels>(sum, count, &buckets, None)?;
+    }
+    Ok(())
 }
 
 /// Labels of exemplars, of which there are none.

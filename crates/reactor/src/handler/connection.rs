@@ -208,7 +208,8 @@ impl<S> Connection<'_, S> {
         kind: Kind,
         write: impl FnOnce(u64, &mut Vec<u8>, &mut Vec<u8>),
     ) -> Result<u64, Full> {
-        let seq = self.local.hub.try_publish(topic, kind, None, write)?;
+        let seq =
+            self.local.hub.try_publish(topic, kind, self.local.now.monotonic_ns(), None, write)?;
         self.local.hub.wake();
         Ok(seq)
     }
@@ -225,7 +226,8 @@ impl<S> Connection<'_, S> {
     ) -> Result<u64, Full> {
         let me = Some((usize::from(self.local.shard), self.key));
         let write = |_, message: &mut Vec<u8>, _: &mut Vec<u8>| message.extend_from_slice(payload);
-        let seq = self.local.hub.try_publish(topic, kind, me, write)?;
+        let seq =
+            self.local.hub.try_publish(topic, kind, self.local.now.monotonic_ns(), me, write)?;
         self.local.hub.wake();
         Ok(seq)
     }
@@ -234,7 +236,13 @@ impl<S> Connection<'_, S> {
     /// `None` then. See [`Publisher::publish_or_drop`](crate::Publisher::publish_or_drop).
     pub fn publish_or_drop(&self, topic: &Topic, kind: Kind, payload: &[u8]) -> Option<u64> {
         let write = |_, message: &mut Vec<u8>, _: &mut Vec<u8>| message.extend_from_slice(payload);
-        let seq = self.local.hub.publish_or_drop(topic, kind, None, write)?;
+        let seq = self.local.hub.publish_or_drop(
+            topic,
+            kind,
+            self.local.now.monotonic_ns(),
+            None,
+            write,
+        )?;
         self.local.hub.wake();
         Some(seq)
     }

@@ -18,6 +18,7 @@ use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use slab::Slab;
@@ -27,11 +28,12 @@ pub use self::held::Held;
 use self::random::Random;
 
 use super::{Backend, Completion, Key, Newcomer, Outgoing, RandomSource, Sent};
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
 use crate::epoch::Epoch;
 use crate::handler::Handler;
 use crate::hub::Hub;
+use crate::latency::Latency;
 use crate::limits::Limits;
 use crate::mailbox::{Mail, Mailbox, Wake};
 use crate::metrics::{Counters, Metrics, Shared};
@@ -46,6 +48,8 @@ pub struct Simulation<H: Handler> {
     shards: Vec<Shard<H, Transport>>,
     shared: Vec<Arc<Shared>>,
     hub: Arc<Hub>,
+    /// The time of the world, for those who publish.
+    now_ns: Arc<AtomicU64>,
     world: Rc<RefCell<World>>,
 }
 
@@ -95,7 +99,9 @@ impl<H: Handler> Simulation<H> {
         let world = Rc::new(RefCell::new(World::new(seed, shards)));
         let mailbox = || Mailbox::new(limits.mailbox_letters_max, Box::new(NeverAsleep));
         let mailboxes: Box<[Mailbox]> = (0..shards).map(|_| mailbox()).collect();
-        let hub = Arc::new(Hub::new(mailboxes, config, Epoch(seed)));
+        let now_ns = Arc::new(AtomicU64::new(START.monotonic_ns()));
+        let clock = Clock::Simulated(Arc::clone(&now_ns));
+        let hub = Arc::new(Hub::new(mailboxes, config, Epoch(seed)).with_clock(clock));
         let shares_out = hub.loads.is_some();
         let shared: Vec<Arc<Shared>> = (0..shards).map(|_| Arc::default()).collect();
         let shards = (0..shards)
@@ -111,7 +117,7 @@ impl<H: Handler> Simulation<H> {
                 Shard::new(number, backend, handler, Arc::clone(&hub), limits, shared)
             })
             .collect();
-        Self { shards, shared, hub, world }
+        Self { shards, shared, hub, now_ns, world }
     }
 
     /// A handle that publishes. A full mailbox would never be emptied while it waits: a simulation
@@ -219,6 +225,7 @@ impl<H: Handler> Simulation<H> {
     pub fn advance(&mut self, duration: Duration) {
         let now = self.world.borrow().now.after(duration);
         self.world.borrow_mut().now = now;
+        self.now_ns.store(now.monotonic_ns(), Ordering::Relaxed);
     }
 
     /// Begins the shutdown of all shards.
@@ -240,6 +247,12 @@ impl<H: Handler> Simulation<H> {
     #[must_use]
     pub fn metrics(&self) -> Metrics {
         Metrics { shards: self.shared.iter().map(|shared| shared.load()).collect() }
+    }
+
+    /// As [`Handle::latencies`](crate::Handle::latencies), in virtual time.
+    #[must_use]
+    pub fn latencies(&self) -> Vec<Latency> {
+        self.hub.latencies.read()
     }
 
     /// Whether the shutdown is complete.

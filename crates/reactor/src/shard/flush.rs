@@ -40,19 +40,23 @@ impl<H: Handler, B: Backend> Shard<H, B> {
     /// Sends everything, and ends the connections that are over.
     pub(super) fn flush(&mut self) {
         self.unflushed = false;
+        let mut sent_ns = self.local.now.monotonic_ns();
         for audience in self.local.fanouts.audiences() {
+            let runs = self.local.counters.runs;
             self.local.fanouts[audience].seal();
             let mut from = 0;
             while from < self.local.fanouts[audience].due().len() {
                 from = self.batch_published(audience, from);
                 self.send_batch(audience);
             }
+            if self.local.counters.runs > runs {
+                sent_ns = self.local.hub.clock.monotonic_ns();
+                self.local.fanouts.sent(audience, sent_ns, self.local.recorder());
+            }
         }
         self.flush_own();
         self.catch_up();
-        for audience in self.local.fanouts.audiences() {
-            self.local.fanouts[audience].end_turn();
-        }
+        self.local.end_turn(sent_ns);
         self.overruns();
         self.relieve();
         // What a handler had to say to that.

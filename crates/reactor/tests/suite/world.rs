@@ -13,7 +13,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use tickwire_reactor::{
-    Balance, Config, Counters, Deflate, Limits, Metrics, Publisher, Timestamp, Tls, Trust,
+    Balance, Config, Counters, Deflate, Latency, Limits, Metrics, Publisher, Timestamp, Tls, Trust,
 };
 
 use crate::application::Journal;
@@ -157,6 +157,9 @@ pub(crate) trait World {
 
     /// The counters of each shard.
     fn metrics(&self) -> Metrics;
+
+    /// How long publications took.
+    fn latencies(&self) -> Vec<Latency>;
 
     fn counters(&self) -> Counters {
         self.metrics().total()

@@ -151,6 +151,14 @@ fn metrics_follow_what_happens() {
     let text = get(address, "/metrics");
     assert!(text.headers["content-type"].starts_with("application/openmetrics-text"));
     assert!(text.body.contains("tickwire_accepted_total{shard=\"1\"}"), "{}", text.body);
+    for told in [
+        "# TYPE tickwire_publish_to_sent_seconds histogram\n",
+        "tickwire_publish_to_sent_seconds_count{shard=\"0\",class=\"default\"} ",
+        "tickwire_publish_to_settled_seconds_count{shard=\"1\",class=\"default\"} ",
+        "tickwire_publish_to_sent_seconds_bucket{le=\"+Inf\",",
+    ] {
+        assert!(text.body.contains(told), "{told} is missing in {}", text.body);
+    }
     client.send_bytes(tickwire_protocol::Kind::Binary, b"x");
     assert_eq!(client.close_code(), 1003);
     assert_eq!(client.next(), crate::client::Arrival::Ended);

@@ -7,7 +7,9 @@ use std::thread;
 use std::time::Duration;
 
 use socket2::{Domain, SockRef, Socket, Type};
-use tickwire_reactor::{BackendChoice, Config, Handle, Metrics, Publisher, Server, Timestamp};
+use tickwire_reactor::{
+    BackendChoice, Config, Handle, Latency, Metrics, Publisher, Server, Timestamp,
+};
 
 use super::{PATIENCE, Peer, Place, Reading, Setup, World};
 use crate::application::{Application, Journal};
@@ -215,6 +217,10 @@ impl World for Sockets {
 
     fn metrics(&self) -> Metrics {
         self.handle.metrics()
+    }
+
+    fn latencies(&self) -> Vec<Latency> {
+        self.handle.latencies()
     }
 
     fn publisher(&self) -> Publisher {

@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rustls::ClientConfig;
-use tickwire_reactor::{Metrics, Publisher, Timestamp, Tls};
+use tickwire_reactor::{Latency, Metrics, Publisher, Timestamp, Tls};
 
 use super::{Peer, Place, Reading, Setup, World};
 use crate::application::Journal;
@@ -148,6 +148,10 @@ impl<W: World> World for Secured<W> {
 
     fn metrics(&self) -> Metrics {
         self.within.metrics()
+    }
+
+    fn latencies(&self) -> Vec<Latency> {
+        self.within.latencies()
     }
 
     fn publisher(&self) -> Publisher {

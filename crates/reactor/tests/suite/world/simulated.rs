@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
 use tickwire_reactor::io::sim::{self, Simulation};
-use tickwire_reactor::{Metrics, Publisher, Timestamp};
+use tickwire_reactor::{Latency, Metrics, Publisher, Timestamp};
 
 use super::{Peer, Place, Reading, Setup, World};
 use crate::application::{Application, Journal};
@@ -220,6 +220,10 @@ impl World for Simulated {
 
     fn metrics(&self) -> Metrics {
         self.simulation.metrics()
+    }
+
+    fn latencies(&self) -> Vec<Latency> {
+        self.simulation.latencies()
     }
 
     fn publisher(&self) -> Publisher {
