@@ -143,9 +143,7 @@ impl Hub {
 
     /// Wakes the shards that sleep and have mail.
     pub(crate) fn wake(&self) {
-        for mailbox in &*self.mailboxes {
-            mailbox.wake();
-        }
+        Mailbox::wake_all(&self.mailboxes);
     }
 
     /// Gives the publication, dated `at_ns`, to every interested shard, or to none: then `write` has not

@@ -139,7 +139,16 @@ impl Mailbox {
 
     /// Wakes the shard if it sleeps and has mail; for whatever was pushed before.
     pub(crate) fn wake(&self) {
+        Self::wake_all(std::slice::from_ref(self));
+    }
+
+    /// The same for several, with one fence: it is what costs, and there may be many shards.
+    pub(crate) fn wake_all(mailboxes: &[Self]) {
         fence(Ordering::SeqCst);
+        mailboxes.iter().for_each(Self::wake_fenced);
+    }
+
+    fn wake_fenced(&self) {
         if self.queue.is_empty() {
             return;
         }

@@ -78,7 +78,7 @@ fn take(mailbox: &Mailbox, bell: &Bell, letters: usize) {
     }
 }
 
-/// Without the fence in `fall_asleep`, or that in `wake`: a deadlock, the shard sleeps on a letter.
+/// Without the fence in `fall_asleep`, or that in `wake_all`: a deadlock, the shard sleeps on a letter.
 /// With the flag raised after looking at the queue: the same.
 #[test]
 fn no_letter_of_a_sender_is_slept_through() {
