@@ -233,6 +233,11 @@ pub trait Backend {
         true
     }
 
+    /// Of the bytes that were sent, those that did not have to be copied for each connection.
+    fn mirrored_bytes(&self) -> u64 {
+        0
+    }
+
     /// The present time. The shard asks once per turn, after [`Backend::wait`].
     fn now(&mut self) -> Timestamp;
 

@@ -129,6 +129,8 @@ counters! {
     received_messages,
     /// Bytes sent.
     sent_bytes,
+    /// Of them bytes of large publications that many connections got from one copy in the kernel.
+    mirrored_bytes,
     /// Messages sent by handlers to one connection.
     sent_messages,
     /// Sends handed to the operating system.

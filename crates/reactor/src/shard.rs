@@ -281,6 +281,7 @@ impl<H: Handler, B: Backend> Shard<H, B> {
         let tls_bytes = self.backend.held_bytes() + self.backend.leaving_bytes();
         counters.tls_bytes_now = tls_bytes as u64;
         counters.retained_bytes_now = self.local.fanouts.retained_bytes() as u64;
+        counters.mirrored_bytes = self.backend.mirrored_bytes();
         let mailbox = &self.local.hub.mailboxes[usize::from(self.local.shard)];
         (counters.publications_refused, counters.publications_dropped, counters.wakes) =
             mailbox.pressure();

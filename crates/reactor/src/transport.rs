@@ -448,6 +448,10 @@ impl<B: Backend> Backend for Secure<B> {
         }
     }
 
+    fn mirrored_bytes(&self) -> u64 {
+        self.sockets.mirrored_bytes()
+    }
+
     fn pause(&mut self, key: Key) {
         self.sockets.pause(key);
     }

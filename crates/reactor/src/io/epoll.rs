@@ -9,6 +9,7 @@
 //! an end that is queued behind data gives no edge of its own.
 
 mod door;
+mod mirror;
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
@@ -24,6 +25,7 @@ use socket2::SockRef;
 use tracing::warn;
 
 use self::door::{Door, Knock};
+use self::mirror::Mirror;
 use super::{Backend, Completion, Key, Newcomer, Outgoing, RandomSource, Sent};
 use crate::clock::Timestamp;
 use crate::listener;
@@ -41,6 +43,7 @@ pub(crate) struct Epoll {
     /// queue. It comes first in the next turn, which then does not sleep.
     again: VecDeque<Ready>,
     buffer: Box<[u8]>,
+    mirror: Mirror,
 }
 
 #[derive(Debug)]
@@ -101,12 +104,13 @@ impl Epoll {
             ready: VecDeque::with_capacity(Self::EVENTS_MAX),
             again: VecDeque::new(),
             buffer: vec![0; Self::BUFFER_BYTES].into_boxed_slice(),
+            mirror: Mirror::default(),
         };
         Ok((epoll, waker))
     }
 
     fn socket(&mut self, key: Key) -> Option<&mut Socket> {
-        self.sockets.get_mut(key.index()).filter(|socket| socket.generation == key.generation)
+        find(&mut self.sockets, key)
     }
 
     /// What comes of looking at the door, if anything.
@@ -296,13 +300,16 @@ impl Backend for Epoll {
     }
 
     fn send<'a>(&mut self, batch: impl Iterator<Item = Outgoing<'a>>, results: &mut Vec<Sent>) {
+        let Self { sockets, mirror, .. } = self;
+        mirror.begin(batch.size_hint().0);
         for outgoing in batch {
-            let Some(socket) = self.socket(outgoing.key) else {
+            let Some(socket) = find(sockets, outgoing.key) else {
                 results.push(Sent::Broken(ErrorKind::NotConnected));
                 continue;
             };
             let length = outgoing.first.len() + outgoing.second.len();
-            let sent = match send_once(&socket.stream, &outgoing) {
+            let mirrored = mirror.send(&socket.stream, &outgoing);
+            let sent = match mirrored.unwrap_or_else(|| send_once(&socket.stream, &outgoing)) {
                 Ok(count) => Sent::Taken(count),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => Sent::Taken(0),
                 Err(error) => Sent::Broken(error.kind()),
@@ -366,6 +373,10 @@ impl Backend for Epoll {
         true
     }
 
+    fn mirrored_bytes(&self) -> u64 {
+        self.mirror.sent()
+    }
+
     fn now(&mut self) -> Timestamp {
         Timestamp::read()
     }
@@ -386,6 +397,10 @@ pub(crate) fn random(bytes: &mut [u8]) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+fn find(sockets: &mut Slab<Socket>, key: Key) -> Option<&mut Socket> {
+    sockets.get_mut(key.index()).filter(|socket| socket.generation == key.generation)
 }
 
 fn send_once(mut stream: &TcpStream, outgoing: &Outgoing<'_>) -> io::Result<usize> {

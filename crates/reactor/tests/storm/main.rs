@@ -100,6 +100,8 @@ fn may_be_zero(name: &str) -> bool {
         "refused_descriptors",
         "accept_failures",
         "expired",
+        // Only sockets are sent to from a file.
+        "mirrored_bytes",
         "publications_refused",
         "publications_dropped",
         "wakes",

@@ -320,6 +320,7 @@ fn promises_are_kept_in_every_storm() {
             "wakes",
             "evicted",
             "expired",
+            "mirrored_bytes",
             "tls_handshakes",
             "tls_resumed",
             "tls_failures",
