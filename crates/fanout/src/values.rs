@@ -154,6 +154,12 @@ impl Fanout {
         newest.is_some_and(|newest| !newest.followers.is_empty())
     }
 
+    /// Whether anybody who follows a topic has not got its newest value yet.
+    pub fn is_value_owed(&self, topic: TopicKey) -> bool {
+        let newest = self.topics.number(topic).and_then(|topic| self.topics[topic].newest.as_ref());
+        newest.is_some_and(|it| it.followers.iter().any(|follower| follower.is_owed(it.seq)))
+    }
+
     /// What became of values, from the beginning on.
     pub fn value_counts(&self) -> ValueCounts {
         self.turn.bundles.counts()

@@ -11,6 +11,7 @@ use std::ops::{Index, IndexMut};
 
 use tickwire_fanout::{Fanout, FanoutLimits, Slot, TopicKey};
 
+use crate::clock::Tick;
 use crate::deflate::{Coding, Deflaters};
 use crate::frame::Frame;
 use crate::hub::Hub;
@@ -70,8 +71,9 @@ impl Fanouts {
         let audiences = self.audiences.iter_mut().zip(&mut self.stamps);
         for (audience, ((coding, fanout), stamps)) in (0..).map(Audience).zip(audiences) {
             // Compressing is what costs, so it is not done for nobody. A fan-out without subscribers
-            // must still hear the number: it is what a later subscriber is compared with.
-            let is_plain = audience == Audience::PLAIN || fanout.subscribers(topic) == 0;
+            // must still hear the number: it is what a later subscriber is compared with, and what
+            // those are owed who get values.
+            let is_plain = audience == Audience::PLAIN || !fanout.has_subscribers(topic);
             let bytes = if is_plain { frame } else { frame.coded(*coding, deflaters) };
             let exclude = exclude.filter(|it| it.0 == audience).map(|it| it.1);
             if fanout.publish(topic, seq, bytes, exclude) {
@@ -97,6 +99,50 @@ impl Fanouts {
                 stamps.settle(fanout.delivered(), sent_ns, now_ns, recorder);
             }
         }
+    }
+
+    /// An audience, and how its bytes are coded.
+    pub(crate) fn coded(&mut self, audience: Audience) -> (Coding, &mut Fanout) {
+        let (coding, fanout) = &mut self.audiences[usize::from(audience.0)];
+        (*coding, fanout)
+    }
+
+    /// Tells all what time it is.
+    pub(crate) fn set_tick(&mut self, tick: Tick) {
+        self.audiences.iter_mut().for_each(|(_, fanout)| fanout.set_tick(tick.0));
+    }
+
+    /// When somebody may be due a value without another publication.
+    pub(crate) fn next_due(&self) -> Option<Tick> {
+        let due = self.audiences.iter().filter_map(|(_, fanout)| fanout.next_due());
+        due.map(Tick).min()
+    }
+
+    /// Tells all that a newer value of a topic is known than was published so far.
+    pub(crate) fn offer(&mut self, topic: TopicKey, seq: u64) {
+        self.audiences.iter_mut().for_each(|(_, fanout)| fanout.offer(topic, seq));
+    }
+
+    /// The topics of which a connection gets values.
+    pub(crate) fn followed(&self, audience: Audience, slot: Slot) -> Vec<TopicKey> {
+        let fanout = &self[audience];
+        fanout.subscriptions(slot).filter(|topic| fanout.follows(slot, *topic)).collect()
+    }
+
+    /// Whether nobody gets the values of a topic.
+    pub(crate) fn is_without_followers(&self, topic: TopicKey) -> bool {
+        self.audiences.iter().all(|(_, fanout)| !fanout.has_followers(topic))
+    }
+
+    /// Whether somebody is owed the newest value of a topic.
+    pub(crate) fn is_value_owed(&self, topic: TopicKey) -> bool {
+        self.audiences.iter().any(|(_, fanout)| fanout.is_value_owed(topic))
+    }
+
+    /// Values that were sent, and publications that were left out for them.
+    pub(crate) fn value_counts(&self) -> (u64, u64) {
+        let counts = self.audiences.iter().map(|(_, fanout)| fanout.value_counts());
+        counts.fold((0, 0), |(sent, merged), it| (sent + it.given, merged + it.merged))
     }
 
     /// Ends all subscriptions of a connection; calls `last` with each topic that nobody holds now.

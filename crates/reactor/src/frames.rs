@@ -39,10 +39,11 @@ impl Frames {
     /// kept at most.
     const BYTES_MAX: usize = 4 * 1024;
 
-    /// A frame of these bytes.
-    pub(crate) fn frame(&self, encoded: &[u8], may_deflate: bool) -> Frame {
+    /// A frame of the first `message_len` of these bytes; those behind are its value.
+    pub(crate) fn frame(&self, encoded: &[u8], message_len: usize, may_deflate: bool) -> Frame {
+        let value_len = encoded.len() - message_len;
         if encoded.len() > Self::BYTES_MAX {
-            return Frame::new(encoded, may_deflate);
+            return Frame::of(Arc::from(encoded), message_len, value_len, may_deflate);
         }
         let bytes = self.over(encoded.len()).unwrap_or_else(|| {
             // So that messages that differ little in length can follow each other.
@@ -54,7 +55,7 @@ impl Frames {
         room[..encoded.len()].copy_from_slice(encoded);
         // Where there are as many already, this one goes when it is over.
         let _ = self.given.push(Arc::clone(&bytes));
-        Frame::of(bytes, encoded.len(), may_deflate)
+        Frame::of(bytes, message_len, value_len, may_deflate)
     }
 
     /// The bytes of the oldest frame, if they are nobody's and enough.
@@ -82,7 +83,7 @@ mod tests {
         let mut held = Vec::new();
         for number in 0..5_000 {
             let length = [0, 1, 64, 65, 4_096, 4_097, 10_000][number % 7];
-            let frame = frames.frame(&message(number, length), false);
+            let frame = frames.frame(&message(number, length), length, false);
             if number % 3 == 0 {
                 held.push((number, length, frame));
             }
@@ -94,10 +95,10 @@ mod tests {
             }
             assert!(frames.given.len() <= Frames::COUNT_MAX);
         }
-        let first = frames.frame(b"first", false);
+        let first = frames.frame(b"first", 5, false);
         drop((held, first));
         let addresses: std::collections::HashSet<_> =
-            (0..1_000).map(|_| frames.frame(b"again", false).as_ptr()).collect();
+            (0..1_000).map(|_| frames.frame(b"again", 5, false).as_ptr()).collect();
         assert!(addresses.len() <= Frames::COUNT_MAX, "{} places", addresses.len());
     }
 }

@@ -12,13 +12,14 @@ mod request;
 
 use std::fmt;
 
-use tickwire_protocol::{Accepted, CloseCode, Message};
+use tickwire_protocol::{Accepted, CloseCode, Kind, Message};
 
 pub use self::answer::{Accept, Answer, Response};
 pub use self::connection::Connection;
 pub use self::request::Request;
 
 use crate::connector::{Connector, Unconnected};
+use crate::delivery::Merged;
 use crate::io::Key;
 
 /// An application on one shard.
@@ -78,6 +79,20 @@ pub trait Handler: 'static {
     /// The time set by [`Connection::set_timer`] has come.
     fn timer(&mut self, connection: &mut Connection<'_, Self::State>) {
         let _ = connection;
+    }
+
+    /// A value is about to be sent to connections that get the newest value of a topic
+    /// ([`Delivery::Merge`](crate::Delivery::Merge), [`Delivery::Sampled`](crate::Delivery::Sampled)):
+    /// says what it looks like. `None`: as it was published. `Some(kind)`: as what was written to
+    /// `out`, the payload of a message of that kind; if that is nothing, nothing is sent, because those
+    /// connections have nothing to learn from the value.
+    ///
+    /// It is asked once for all connections that have the same value from before and the same view, and
+    /// so must depend on nothing else. Those that keep up are all alike. If it panics, the value
+    /// goes as it was published.
+    fn merged(&mut self, merged: &Merged<'_>, out: &mut Vec<u8>) -> Option<Kind> {
+        let _ = (merged, out);
+        None
     }
 
     /// The connection is so far behind the publications it subscribed to that some of them are gone,

@@ -170,10 +170,14 @@ impl Hub {
         if !state.interested.is_empty() || state.ring.is_some() {
             state.encoded.clear();
             encode::message(kind, &state.payload, &mut state.encoded);
+            let message_len = state.encoded.len();
             let may_deflate = self.may_deflate(&state.encoded);
+            if !state.valued.is_empty() && !state.retained_payload.is_empty() {
+                encode::message(kind, &state.retained_payload, &mut state.encoded);
+            }
             let frame = match &mut state.ring {
-                None => self.frames.frame(&state.encoded, may_deflate),
-                Some(ring) => ring.push(&state.encoded, may_deflate),
+                None => self.frames.frame(&state.encoded, message_len, may_deflate),
+                Some(ring) => ring.push(&state.encoded, message_len, may_deflate),
             };
             let published = Published { at_ns, class: state.class };
             let mail = |shard: usize, frame| {

@@ -28,6 +28,7 @@ use crate::latency::Recorder;
 use crate::limits::Limits;
 use crate::memory::{Account, Held};
 use crate::metrics::Counters;
+use crate::newest::NewestValues;
 use crate::outbound::Gather;
 use crate::patterns::Patterns;
 use crate::random::Random;
@@ -59,6 +60,7 @@ pub(crate) struct Local {
     encoded: Vec<u8>,
     /// Topics that a connection of this shard is subscribed to.
     topics: TopicMap<Wanted>,
+    pub(crate) values: NewestValues,
     patterns: Patterns,
     /// Connections of whose patterns one takes in more topics than it may.
     pub(crate) overfull: Vec<Key>,
@@ -122,6 +124,7 @@ impl Local {
             unsent: Account::default(),
             encoded: Vec::new(),
             topics: TopicMap::default(),
+            values: NewestValues::default(),
             patterns: Patterns::default(),
             overfull: Vec::new(),
             going: Vec::new(),

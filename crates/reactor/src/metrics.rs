@@ -147,6 +147,10 @@ counters! {
     wakes,
     /// Runs of publications given to connections that were up to date, one per connection and turn.
     runs,
+    /// Values sent to connections that get the newest value of a topic.
+    values_sent,
+    /// Publications that those connections were not sent because a newer value took their place.
+    values_merged,
     /// Connections that fell behind further than the shard retains.
     overruns,
     /// Turns of the loop.

@@ -12,6 +12,7 @@ use std::fmt;
 
 use tickwire_fanout::{Slot, TopicKey, TopicMap};
 
+use crate::delivery::Mode;
 use crate::limits::Limits;
 
 /// The patterns of a shard's connections.
@@ -37,6 +38,7 @@ struct Watched {
     prefix: Box<str>,
     /// How many topics it takes in.
     topics: usize,
+    mode: Mode,
 }
 
 /// Why a connection is not subscribed to a pattern.
@@ -110,10 +112,16 @@ impl Patterns {
     }
 
     /// Gives a connection a pattern that takes in so many topics now.
-    pub(crate) fn insert(&mut self, slot: Slot, prefix: &str, topics: usize) {
+    pub(crate) fn insert(&mut self, slot: Slot, prefix: &str, topics: usize, mode: Mode) {
         self.holders.entry(prefix.into()).or_default().push(slot);
         let watch = self.connections.entry(slot).or_default();
-        watch.prefixes.push(Watched { prefix: prefix.into(), topics });
+        watch.prefixes.push(Watched { prefix: prefix.into(), topics, mode });
+    }
+
+    /// How a connection gets a topic of this name for its patterns; none if it has none for it.
+    pub(crate) fn mode(&self, slot: Slot, name: &str) -> Option<Mode> {
+        let mut prefixes = self.connections.get(&slot)?.prefixes.iter();
+        prefixes.find(|it| name.starts_with(&*it.prefix)).map(|it| it.mode)
     }
 
     /// A connection that has the topic, or gets it, from now on has it for its patterns alone.
@@ -144,9 +152,7 @@ impl Patterns {
 
     /// Whether one of a connection's patterns takes in a name.
     pub(crate) fn covers(&self, slot: Slot, name: &str) -> bool {
-        let takes_in =
-            |watch: &Watch| watch.prefixes.iter().any(|it| name.starts_with(&*it.prefix));
-        self.connections.get(&slot).is_some_and(takes_in)
+        self.mode(slot, name).is_some()
     }
 
     /// A topic was made. Calls `each` with the connections that have a pattern for it, perhaps several
@@ -266,8 +272,8 @@ mod tests {
     fn what_goes_leaves_nothing() {
         let mut patterns = Patterns::default();
         for slot in 0..3 {
-            patterns.insert(slot, "a", 1);
-            patterns.insert(slot, "ab", 0);
+            patterns.insert(slot, "a", 1, Mode::default());
+            patterns.insert(slot, "ab", 0, Mode::default());
             patterns.hold(slot, TopicKey(1));
             patterns.hold(slot, TopicKey(1));
         }

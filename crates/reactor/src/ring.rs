@@ -18,7 +18,7 @@ use crate::frame::Frame;
 pub struct Keep {
     /// Publications.
     pub messages: usize,
-    /// Bytes of their encoded messages, together.
+    /// Bytes of their encoded messages, together, and of the values that travelled with those.
     pub bytes: usize,
 }
 
@@ -26,7 +26,7 @@ pub struct Keep {
 pub(crate) struct Ring {
     keep: Keep,
     frames: VecDeque<Frame>,
-    /// Of all frames together.
+    /// Of all frames together, with their values.
     bytes: usize,
     /// The sequence number of the newest.
     last: u64,
@@ -55,11 +55,13 @@ impl Ring {
         self.last = last;
     }
 
-    /// A frame of these bytes, the next publication, which is kept.
-    pub(crate) fn push(&mut self, encoded: &[u8], may_deflate: bool) -> Frame {
+    /// A frame of the first `message_len` of these bytes, the next publication, which is kept; those
+    /// behind are its value.
+    pub(crate) fn push(&mut self, encoded: &[u8], message_len: usize, may_deflate: bool) -> Frame {
         let spare = self.spare.take();
-        let over = spare.and_then(|mut it| it.rewrite(encoded, may_deflate).then_some(it));
-        let frame = over.unwrap_or_else(|| Frame::with_room(encoded, may_deflate));
+        let over =
+            spare.and_then(|mut it| it.rewrite(encoded, message_len, may_deflate).then_some(it));
+        let frame = over.unwrap_or_else(|| Frame::with_room(encoded, message_len, may_deflate));
         self.frames.push_back(frame.clone());
         self.bytes += encoded.len();
         self.last += 1;
@@ -80,7 +82,7 @@ impl Ring {
     fn trim(&mut self) {
         while self.frames.len() > self.keep.messages || self.bytes > self.keep.bytes {
             let Some(oldest) = self.frames.pop_front() else { return };
-            self.bytes -= oldest.len();
+            self.bytes -= oldest.whole_len();
             self.spare = Some(oldest);
         }
     }
@@ -102,7 +104,7 @@ mod tests {
         assert_eq!(numbers(ring.after(9, everything)), None, "published before it was kept");
         assert_eq!(numbers(ring.after(11, everything)), None, "not published yet");
         for number in 11..=15 {
-            ring.push(&[number; 10], false);
+            ring.push(&[number; 10], 10, false);
         }
         for (seq, room, expected) in [
             (15, 0, Some(vec![])),
@@ -122,14 +124,14 @@ mod tests {
     fn bytes_are_a_bound_too() {
         let mut ring = Ring::new(Keep { messages: 100, bytes: 25 }, 0).expect("it keeps");
         for number in 1..=3 {
-            ring.push(&[number; 10], false);
+            ring.push(&[number; 10], 10, false);
         }
         assert_eq!(numbers(ring.after(1, 1_000)), Some(vec![2, 3]));
-        ring.push(&[4; 26], false);
+        ring.push(&[4; 26], 26, false);
         assert_eq!(numbers(ring.after(4, 1_000)), Some(vec![]));
         assert_eq!(numbers(ring.after(3, 1_000)), None, "longer than all that may be kept");
-        ring.push(&[5; 10], false);
-        ring.push(&[6; 10], false);
+        ring.push(&[5; 10], 10, false);
+        ring.push(&[6; 10], 10, false);
         ring.set(Keep { messages: 1, bytes: 25 });
         assert_eq!(numbers(ring.after(4, 1_000)), None);
         assert_eq!(numbers(ring.after(5, 1_000)), Some(vec![6]));
@@ -141,11 +143,13 @@ mod tests {
         let mut ring = Ring::new(Keep { messages: 4, bytes: 4_000 }, 0).expect("it keeps");
         let mut addresses = std::collections::HashSet::new();
         for number in 0..100 {
-            let frame = ring.push(&vec![number; 100 + usize::from(number % 20)], false);
+            let length = 100 + usize::from(number % 20);
+            let frame = ring.push(&vec![number; length], length, false);
             addresses.insert(frame.as_ptr());
         }
         assert!(addresses.len() <= 6, "{} places", addresses.len());
-        let held: Vec<Frame> = (100..120).map(|number| ring.push(&[number; 100], false)).collect();
+        let held: Vec<Frame> =
+            (100..120).map(|number| ring.push(&[number; 100], 100, false)).collect();
         for (number, frame) in (100..).zip(held) {
             assert_eq!(*frame, [number; 100]);
         }

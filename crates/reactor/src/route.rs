@@ -16,13 +16,14 @@ mod pattern;
 use std::fmt;
 use std::sync::Arc;
 
-use tickwire_protocol::{Accepted, Message};
+use tickwire_protocol::{Accepted, Kind, Message};
 
 pub use self::both::{Both, Either, Nobody, OnMessage};
 pub(crate) use self::file::File;
 pub(crate) use self::pattern::{Pattern, decode};
 
 use crate::connector::{Connector, Unconnected};
+use crate::delivery::Merged;
 use crate::error::StartError;
 use crate::handler::{Answer, Connection, Ended, Handler, Lagged, Request, Response};
 
@@ -77,6 +78,10 @@ impl<H: Handler> Handler for Router<H> {
 
     fn timer(&mut self, connection: &mut Connection<'_, H::State>) {
         self.handlers.timer(connection);
+    }
+
+    fn merged(&mut self, merged: &Merged<'_>, out: &mut Vec<u8>) -> Option<Kind> {
+        self.handlers.merged(merged, out)
     }
 
     fn lagged(&mut self, connection: &mut Connection<'_, H::State>) -> Lagged {

@@ -127,7 +127,8 @@ impl<H: Handler, B: Backend> Shard<H, B> {
         let mailbox = &local.hub.mailboxes[usize::from(local.shard)];
         let ending = self.shutdown.as_ref().map(|shutdown| shutdown.next_due(local.tick));
         let intake = Some(self.intake.next_due());
-        let due = [local.wheel.next_due(), Some(local.next_wish), ending, intake];
+        let value = local.fanouts.next_due();
+        let due = [local.wheel.next_due(), Some(local.next_wish), ending, intake, value];
         let due = due.into_iter().flatten().min().filter(|due| *due != Tick::NEVER);
         let due = due.map(|due| due.until(local.start, local.now));
         let mut timeout = match (due, patience) {
@@ -146,6 +147,7 @@ impl<H: Handler, B: Backend> Shard<H, B> {
         self.local.hub.mailboxes[usize::from(self.local.shard)].wake_up();
         self.local.now = self.backend.now();
         self.local.tick = Tick::at(self.local.start, self.local.now);
+        self.local.fanouts.set_tick(self.local.tick);
         self.local.counters.turns += 1;
         result
     }
@@ -220,7 +222,10 @@ impl<H: Handler, B: Backend> Shard<H, B> {
                 let exclude = exclude.filter(|key| local.link(*key).is_some());
                 let exclude = exclude.map(|key| (local.links[key.index()].audience, key.slot));
                 self.unflushed |= loop {
-                    let Local { fanouts, deflaters, .. } = &mut *local;
+                    let Local { fanouts, values, deflaters, .. } = &mut *local;
+                    if !values.is_empty() {
+                        values.publish(topic, seq, &frame);
+                    }
                     if fanouts.publish(topic, seq, &frame, exclude, published, deflaters) {
                         break true;
                     }
@@ -274,6 +279,8 @@ impl<H: Handler, B: Backend> Shard<H, B> {
         counters.lagging_now = self.local.fanouts.lagging() as u64;
         counters.retained_now = self.local.fanouts.retained();
         let deflate_bytes = self.local.deflaters.memory() + self.inflater.memory();
+        (counters.values_sent, counters.values_merged) = self.local.fanouts.value_counts();
+        counters.panicked += std::mem::take(&mut self.local.values.panicked);
         counters.deflate_bytes_now = deflate_bytes as u64;
         counters.deflate_dedicated_bytes_now = self.local.deflaters.dedicated_bytes as u64;
         counters.receiving_bytes_now = self.local.receiving as u64;

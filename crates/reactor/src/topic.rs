@@ -8,12 +8,13 @@
 //! It neither finds topics by name nor publishes: that is the hub's, which fills in the state here.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tickwire_fanout::TopicKey;
 use tickwire_protocol::{Kind, encode};
 
+use crate::delivery::Delivery;
 use crate::directory::Directory;
 use crate::epoch::Epoch;
 use crate::frame::Frame;
@@ -37,6 +38,8 @@ struct Inner {
     retains: AtomicBool,
     /// Where its name stands.
     directory: Weak<Directory>,
+    /// [`Delivery`], packed.
+    delivery: AtomicU32,
 }
 
 /// A topic that somebody else holds, as long as they do.
@@ -48,12 +51,16 @@ pub(crate) struct State {
     /// The sequence number of the last publication; 0 before the first.
     pub(crate) seq: u64,
     pub(crate) retained: Option<Frame>,
+    /// The sequence number of the publication that it was retained with.
+    retained_seq: u64,
     /// The last publications, if they are kept.
     pub(crate) ring: Option<Ring>,
     /// What its latencies are counted as.
     pub(crate) class: Class,
     /// Shards with a subscriber, or with a pattern that makes one once they hear of the topic.
     pub(crate) interested: Vec<usize>,
+    /// Of those the ones with a subscriber that gets values.
+    pub(crate) valued: Vec<usize>,
     /// Kept from one publication to the next so that encoding does not allocate.
     pub(crate) payload: Vec<u8>,
     pub(crate) retained_payload: Vec<u8>,
@@ -128,14 +135,17 @@ impl Topic {
             epoch,
             seq: 0,
             retained: None,
+            retained_seq: 0,
             ring: None,
             class: Class::default(),
             interested,
+            valued: Vec::new(),
             payload: Vec::new(),
             retained_payload: Vec::new(),
             encoded: Vec::new(),
         });
-        Self(Arc::new(Inner { key, name, state, retains: AtomicBool::new(false), directory }))
+        let (retains, delivery) = (AtomicBool::new(false), AtomicU32::default());
+        Self(Arc::new(Inner { key, name, state, retains, directory, delivery }))
     }
 
     /// The name by which it was asked for.
@@ -167,6 +177,7 @@ impl Topic {
     pub fn forget(&self) {
         let mut state = self.lock();
         let forgotten = (state.retained.take(), state.ring.take());
+        state.retained_seq = 0;
         self.settle(state);
         drop(forgotten);
     }
@@ -207,6 +218,20 @@ impl Topic {
         true
     }
 
+    /// How those get it who subscribe from now on and do not say anything else; whoever subscribed
+    /// before keeps what it has. Those with a pattern subscribe as soon as their shard has heard of the
+    /// topic: to be sure of what they get they say it themselves
+    /// ([`Connection::subscribe_pattern_with`](crate::Connection::subscribe_pattern_with)).
+    pub fn set_delivery(&self, delivery: Delivery) {
+        self.0.delivery.store(delivery.packed(), Ordering::Relaxed);
+    }
+
+    /// What [`Topic::set_delivery`] said last, [`Delivery::Distinct`] at first.
+    #[must_use]
+    pub fn delivery(&self) -> Delivery {
+        Delivery::unpacked(self.0.delivery.load(Ordering::Relaxed))
+    }
+
     pub(crate) fn key(&self) -> TopicKey {
         self.0.key
     }
@@ -220,6 +245,17 @@ impl Topic {
         let mut state = self.lock();
         state.join(shard);
         state.held()
+    }
+
+    /// The same for a shard that gets values with the publications from now on; and the sequence number
+    /// that the retained value was published with, 0 if there is none.
+    pub(crate) fn join_values(&self, shard: usize) -> (Retained, u64) {
+        let mut state = self.lock();
+        state.join(shard);
+        if !state.valued.contains(&shard) {
+            state.valued.push(shard);
+        }
+        (state.held(), state.retained_seq)
     }
 
     /// As [`Topic::join`], but for all that was published after `seq`, if that can be had and is at most
@@ -239,7 +275,14 @@ impl Topic {
 
     /// `shard` has no subscriber any more.
     pub(crate) fn leave(&self, shard: usize) {
-        self.lock().interested.retain(|it| *it != shard);
+        let mut state = self.lock();
+        state.interested.retain(|it| *it != shard);
+        state.valued.retain(|it| *it != shard);
+    }
+
+    /// `shard` has no subscriber any more that gets values.
+    pub(crate) fn leave_values(&self, shard: usize) {
+        self.lock().valued.retain(|it| *it != shard);
     }
 
     /// Takes note of whether something is retained; `true`: that is news, and the directory has to
@@ -321,12 +364,14 @@ impl State {
     /// Takes over the new retained value; `false`: there is none.
     pub(crate) fn retain(&mut self, kind: Kind, hub: &Hub) -> bool {
         if !self.retained_payload.is_empty() {
+            self.retained_seq = self.seq;
             self.encoded.clear();
             encode::message(kind, &self.retained_payload, &mut self.encoded);
             let may_deflate = hub.may_deflate(&self.encoded);
             let retained = self.retained.as_mut();
             // The one before is usually nobody's any more.
-            if !retained.is_some_and(|frame| frame.rewrite(&self.encoded, may_deflate)) {
+            let len = self.encoded.len();
+            if !retained.is_some_and(|frame| frame.rewrite(&self.encoded, len, may_deflate)) {
                 self.retained = Some(Frame::new(&self.encoded, may_deflate));
             }
             return true;

@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use tickwire_protocol::{Kind, Message, accept_value};
 use tickwire_reactor::{
-    Answer, BackendChoice, Client, Config, Connection, Destination, Handler, Keep, Publisher,
-    Request, Server, ShardStart, StartError, Timestamp,
+    Answer, BackendChoice, Client, Config, Connection, Delivery, Destination, Handler, Keep,
+    Merged, Publisher, Request, Server, ShardStart, StartError, Subscription, Timestamp,
 };
 
 struct Counting;
@@ -55,7 +55,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Echoes on `/echo`, subscribes to one topic on `/news`.
+/// Echoes, and subscribes to one topic, by publication or by value, if that is what it echoes.
 struct Application(Publisher);
 
 impl Handler for Application {
@@ -69,7 +69,17 @@ impl Handler for Application {
         if message.payload == b"subscribe" {
             connection.subscribe(&self.0.topic("news"));
         }
+        if message.payload == b"newest" {
+            let subscription = Subscription::of(Delivery::Merge).with_view(7);
+            connection.subscribe_with(&self.0.topic("news"), subscription);
+        }
         connection.send(message.kind, message.payload);
+    }
+
+    fn merged(&mut self, merged: &Merged<'_>, out: &mut Vec<u8>) -> Option<Kind> {
+        assert_eq!((merged.view, merged.seq), (7, merged.prev + 1));
+        out.extend_from_slice(&merged.payload[..200]);
+        Some(merged.kind)
     }
 }
 
@@ -107,6 +117,7 @@ fn steady_state(config: &Config) {
     let text = wire::frame(wire::TEXT, &[b'x'; 127]);
     echo_allocates_nothing(&mut peer, &text);
     publishing_allocates_nothing(&server.publisher(), &mut peer);
+    values_allocate_nothing(&server.publisher(), &mut peer);
 
     masked_echo_allocates_nothing(config);
 
@@ -177,6 +188,24 @@ fn publishing_allocates_nothing(publisher: &Publisher, peer: &mut Peer) {
     run(500);
     assert_eq!(allocations_of(|| run(2_000)), 0);
     news.forget();
+}
+
+/// The same topic by value, with a message of the handler's making for each.
+fn values_allocate_nothing(publisher: &Publisher, peer: &mut Peer) {
+    peer.send(&wire::text("newest"));
+    assert_eq!(&peer.receive(2 + 6)[2..], b"newest");
+    let news = publisher.topic("news");
+    let mut run = |count| {
+        for _ in 0..count {
+            publisher.publish_with(&news, Kind::Text, |_, message, retained| {
+                message.extend_from_slice(&[b'x'; 127]);
+                retained.extend_from_slice(&[b'y'; 500]);
+            });
+            assert!(peer.receive(4 + 200)[4..].iter().all(|byte| *byte == b'y'));
+        }
+    };
+    run(500);
+    assert_eq!(allocations_of(|| run(2_000)), 0);
 }
 
 fn idle_connections_hold_little(server: &Server, peers: &mut Vec<Peer>) {

@@ -13,6 +13,7 @@ use tickwire_protocol::{CloseCode, Kind, Role};
 use crate::clock::{Tick, Timestamp};
 use crate::connection::Stage;
 use crate::connector::{Connector, Unconnected};
+use crate::delivery::{Delivery, Subscription};
 use crate::destination::Destination;
 use crate::epoch::Epoch;
 use crate::error::Full;
@@ -36,6 +37,8 @@ pub struct Connection<'a, S = ()> {
     pub(crate) local: &'a mut Local,
     pub(crate) wishes: &'a mut Vec<Wish<S>>,
     pub(crate) key: Key,
+    /// Which of several handlers it is lent to.
+    pub(crate) handler: u16,
 }
 
 impl<S> fmt::Debug for Connection<'_, S> {
@@ -106,8 +109,29 @@ impl<S> Connection<'_, S> {
     /// A connection that we opened ourselves cannot be subscribed: publications are encoded once for
     /// all, and what goes to a server is masked for it alone (RFC 6455 §5.3). Nothing but what the
     /// topic held comes of it then; [`Connection::is_subscribed`] tells.
+    ///
+    /// How the topic is delivered, by publication as said here or by value, is the topic's own
+    /// choice, [`Topic::set_delivery`].
     pub fn subscribe(&mut self, topic: &Topic) -> Retained {
-        self.local.subscribe(self.key, topic)
+        self.subscribe_with(topic, Subscription::default())
+    }
+
+    /// As [`Connection::subscribe`], in a way of its own.
+    ///
+    /// Where values are delivered, the first one that is sent is newer than [`Retained::seq`], or than
+    /// [`Subscription::known`]; with that, what the topic holds needs not be sent from here.
+    pub fn subscribe_with(&mut self, topic: &Topic, subscription: Subscription) -> Retained {
+        self.local.subscribe(self.key, topic, subscription.mode(self.handler), subscription.known)
+    }
+
+    /// Changes how often this connection gets values of a topic, between [`Delivery::Merge`] and
+    /// [`Delivery::Sampled`] of any rate. What waited for a slower rate leaves in this turn.
+    ///
+    /// `false` if it gets no values of the topic, or if that is what it is to become: to and from
+    /// [`Delivery::Distinct`] is a new subscription, with what the topic holds.
+    pub fn set_rate(&mut self, topic: &Topic, delivery: Delivery) -> bool {
+        let pace = delivery.pace();
+        pace.is_some_and(|pace| self.local.set_pace(self.key, topic.key(), pace))
     }
 
     /// Takes a subscription up again where it was left: the client has had everything up to publication
@@ -160,7 +184,22 @@ impl<S> Connection<'_, S> {
         &mut self,
         pattern: &str,
     ) -> Result<Vec<(Topic, Retained)>, PatternError> {
-        self.local.subscribe_pattern(self.key, pattern)
+        self.subscribe_pattern_with(pattern, Subscription::default())
+    }
+
+    /// As [`Connection::subscribe_pattern`], in a way of its own for all topics that are held for this
+    /// pattern. Without [`Subscription::delivery`] each is delivered as it says itself when the connection
+    /// gets it. [`Subscription::known`] means nothing here. A topic that several patterns take in is
+    /// delivered as the first of them says.
+    ///
+    /// # Errors
+    /// As [`Connection::subscribe_pattern`].
+    pub fn subscribe_pattern_with(
+        &mut self,
+        pattern: &str,
+        subscription: Subscription,
+    ) -> Result<Vec<(Topic, Retained)>, PatternError> {
+        self.local.subscribe_pattern(self.key, pattern, subscription.mode(self.handler))
     }
 
     /// Ends a subscription to a pattern; `false` if there was none. Topics stay that the connection

@@ -9,11 +9,12 @@
 
 use std::sync::Arc;
 
-use tickwire_fanout::{Slot, Subscribed, TopicKey, Unsubscribed};
+use tickwire_fanout::{Follow, Pace, Slot, TopicKey, Unsubscribed};
 use tickwire_protocol::Role;
 
 use super::Local;
 use crate::connection::{Link, Stage};
+use crate::delivery::Mode;
 use crate::epoch::Epoch;
 use crate::fanouts::Audience;
 use crate::frame::Frame;
@@ -51,42 +52,98 @@ impl Wanted {
 }
 
 impl Local {
-    pub(crate) fn subscribe(&mut self, key: Key, topic: &Topic) -> Retained {
+    /// Subscribes by name, anew if the topic is held already. `known`: the value that the peer has.
+    pub(crate) fn subscribe(
+        &mut self,
+        key: Key,
+        topic: &Topic,
+        mode: Mode,
+        known: Option<u64>,
+    ) -> Retained {
+        let Some(audience) = self.audience(key) else { return topic.retained() };
         // Those who have a pattern for it come first: what is on its way is theirs.
         self.take_made();
-        let retained = topic.join(usize::from(self.shard));
-        self.enrol(key, topic, retained.seq);
+        let retained = match mode.pace(topic) {
+            None => self.begin(audience, key.slot, topic, None),
+            Some(pace) => self.follow(audience, key.slot, topic, (mode, pace), known),
+        };
+        self.hold_by_name(key.slot, topic);
         retained
     }
 
     /// As [`Local::subscribe`], but if all that the topic published after `seq` can be had it is given,
     /// and what follows it is what the connection is subscribed to.
     pub(crate) fn resume(&mut self, key: Key, topic: &Topic, epoch: Epoch, seq: u64) -> Rejoined {
-        if self.audience(key).is_none() {
-            return Rejoined::Lost(self.subscribe(key, topic));
-        }
+        let Some(audience) = self.audience(key) else { return Rejoined::Lost(topic.retained()) };
         self.take_made();
         let room = self.room(key);
         let rejoined = topic.rejoin(usize::from(self.shard), epoch, seq, room);
-        self.enrol(key, topic, rejoined.seq());
+        self.begin(audience, key.slot, topic, Some(rejoined.seq()));
+        self.hold_by_name(key.slot, topic);
         rejoined
     }
 
-    /// Subscribes by name to what is published after `seq`, anew if the topic is held: so that what is
-    /// up to `seq` and still on its way does not come again.
-    fn enrol(&mut self, key: Key, topic: &Topic, seq: u64) {
-        let Some(audience) = self.audience(key) else {
-            if !self.topics.contains_key(&topic.key()) {
-                topic.leave(usize::from(self.shard));
-            }
-            return;
-        };
+    /// Begins a stream of publications, anew if the topic is held: so that what is up to the number after
+    /// which it begins, and still on its way, does not come again. Without `after` it begins now.
+    fn begin(
+        &mut self,
+        audience: Audience,
+        slot: Slot,
+        topic: &Topic,
+        after: Option<u64>,
+    ) -> Retained {
+        let retained = topic.join(usize::from(self.shard));
         let fanout = &mut self.fanouts[audience];
-        fanout.unsubscribe(key.slot, topic.key());
-        fanout.subscribe(key.slot, topic.key(), seq);
-        let held = self.topics.entry(topic.key()).or_insert_with(|| Wanted::new(topic));
-        held.by_name.get_or_insert_with(|| topic.clone());
-        self.patterns.release(key.slot, topic.key());
+        fanout.unsubscribe(slot, topic.key());
+        fanout.subscribe(slot, topic.key(), after.unwrap_or(retained.seq));
+        self.topics.entry(topic.key()).or_insert_with(|| Wanted::new(topic));
+        self.end_values(topic.key());
+        retained
+    }
+
+    /// Begins a stream of values, anew if the topic is held.
+    fn follow(
+        &mut self,
+        audience: Audience,
+        slot: Slot,
+        topic: &Topic,
+        (mode, pace): (Mode, Pace),
+        known: Option<u64>,
+    ) -> Retained {
+        let (retained, retained_seq) = topic.join_values(usize::from(self.shard));
+        let newest_seq = self.values.begin(topic, retained_seq, retained.frame.as_ref());
+        self.fanouts.offer(topic.key(), newest_seq);
+        let Mode { view, renderer, .. } = mode;
+        let sent_seq = known.unwrap_or(retained.seq);
+        let follow = Follow { sent_seq, newest_seq, view, renderer, pace };
+        let fanout = &mut self.fanouts[audience];
+        fanout.unsubscribe(slot, topic.key());
+        fanout.follow(slot, topic.key(), follow);
+        self.topics.entry(topic.key()).or_insert_with(|| Wanted::new(topic));
+        retained
+    }
+
+    fn hold_by_name(&mut self, slot: Slot, topic: &Topic) {
+        if let Some(held) = self.topics.get_mut(&topic.key()) {
+            held.by_name.get_or_insert_with(|| topic.clone());
+        }
+        self.patterns.release(slot, topic.key());
+    }
+
+    /// Changes how often a connection gets values of a topic; `false`: it does not get values.
+    pub(crate) fn set_pace(&mut self, key: Key, topic: TopicKey, pace: Pace) -> bool {
+        let audience = self.links[key.index()].audience;
+        self.fanouts[audience].set_pace(key.slot, topic, pace)
+    }
+
+    /// Forgets the value of a topic that nobody gets values of any more.
+    fn end_values(&mut self, topic: TopicKey) {
+        if !self.values.is_empty()
+            && self.fanouts.is_without_followers(topic)
+            && let Some(topic) = self.values.end(topic).and_then(|topic| topic.upgrade())
+        {
+            topic.leave_values(usize::from(self.shard));
+        }
     }
 
     /// Subscribes to all topics that a pattern takes in, now and later; gives those that the connection
@@ -95,6 +152,7 @@ impl Local {
         &mut self,
         key: Key,
         pattern: &str,
+        mode: Mode,
     ) -> Result<Vec<(Topic, Retained)>, PatternError> {
         let prefix = prefix(pattern)?;
         let audience = self.audience(key).ok_or(PatternError::NoSubscriber)?;
@@ -110,7 +168,7 @@ impl Local {
         let (shard, max) = (usize::from(self.shard), self.limits.pattern_topics_max);
         let watched = self.hub.directory.watch(prefix, shard, max);
         let topics = watched.ok_or(PatternError::TooManyTopics { max })?;
-        self.patterns.insert(key.slot, prefix, topics.len());
+        self.patterns.insert(key.slot, prefix, topics.len(), mode);
         // What was made since the look above may be known from both sides; the first to come counts.
         self.take_made();
         let mut joined = Vec::new();
@@ -118,9 +176,10 @@ impl Local {
             if self.fanouts[audience].is_subscribed(key.slot, topic.key()) {
                 continue;
             }
-            let retained = topic.join(shard);
-            self.fanouts[audience].subscribe(key.slot, topic.key(), retained.seq);
-            self.topics.entry(topic.key()).or_insert_with(|| Wanted::new(&topic));
+            let retained = match mode.pace(&topic) {
+                None => self.begin(audience, key.slot, &topic, None),
+                Some(pace) => self.follow(audience, key.slot, &topic, (mode, pace), None),
+            };
             self.patterns.hold(key.slot, topic.key());
             joined.push((topic, retained));
         }
@@ -170,9 +229,13 @@ impl Local {
     /// Ends all subscriptions: nothing published goes to `slot` any more.
     pub(crate) fn unsubscribe_all(&mut self, slot: Slot) {
         let audience = self.links[slot as usize].audience;
-        let Self { fanouts, topics, patterns, shard, hub, .. } = self;
+        let Self { fanouts, topics, values, patterns, shard, hub, .. } = self;
         let shard = usize::from(*shard);
         let mut others = Vec::new();
+        let mut followed = Vec::new();
+        if !values.is_empty() {
+            followed = fanouts.followed(audience, slot);
+        }
         if !patterns.is_empty() {
             others.extend(fanouts[audience].subscriptions(slot));
             patterns.forget(slot, |prefix| hub.directory.unwatch(prefix, shard));
@@ -184,6 +247,9 @@ impl Local {
         });
         for topic in others {
             self.tend(topic);
+        }
+        for topic in followed {
+            self.end_values(topic);
         }
     }
 
@@ -207,11 +273,18 @@ impl Local {
                 self.overfull.push(link.key(slot));
                 continue;
             }
-            // From its first publication: all of them are still to come to this shard.
-            let fanout = &mut self.fanouts[link.audience];
-            if fanout.subscribe(slot, topic.key(), 0) != Subscribed::Already {
-                self.patterns.hold(slot, topic.key());
+            let audience = link.audience;
+            let Some(mode) = self.patterns.mode(slot, topic.name()) else { continue };
+            if self.fanouts[audience].is_subscribed(slot, topic.key()) {
+                continue;
             }
+            // From its first publication: all of them are still to come to this shard, or the newest of
+            // them is what the topic retains.
+            match mode.pace(topic) {
+                None => self.begin(audience, slot, topic, Some(0)),
+                Some(pace) => self.follow(audience, slot, topic, (mode, pace), Some(0)),
+            };
+            self.patterns.hold(slot, topic.key());
         }
         if self.fanouts.is_deserted(topic.key()) {
             topic.leave(usize::from(self.shard));
@@ -230,7 +303,8 @@ impl Local {
     /// are delivered; and others if they are too many.
     pub(crate) fn forget_gone(&mut self, delivered: u64) {
         while let Some(gone) = self.gone.front().copied()
-            && (gone.behind <= delivered || self.gone.len() > Self::GONE_MAX)
+            && (gone.behind <= delivered && !self.fanouts.is_value_owed(gone.topic)
+                || self.gone.len() > Self::GONE_MAX)
         {
             self.gone.pop_front();
             self.forget_topic(gone.topic);
@@ -248,6 +322,7 @@ impl Local {
             }
         }
         self.patterns.gone(&held.name, topic, &slots);
+        self.end_values(topic);
     }
 
     /// Ends one subscription, whatever it was for.
@@ -260,6 +335,7 @@ impl Local {
         } else if !self.patterns.is_empty() {
             self.tend(topic);
         }
+        self.end_values(topic);
     }
 
     /// Lets go of a topic that all who hold it hold for patterns alone.

@@ -10,9 +10,10 @@
 use std::convert::Infallible;
 use std::fmt;
 
-use tickwire_protocol::{Accepted, Message};
+use tickwire_protocol::{Accepted, Kind, Message};
 
 use crate::connector::{Connector, Unconnected};
+use crate::delivery::Merged;
 use crate::handler::{Accept, Answer, Connection, Ended, Handler, Lagged, Request};
 use crate::shard::Wish;
 
@@ -72,23 +73,30 @@ impl<A, B> Both<A, B> {
     pub(crate) const fn new(first: A, second: B, number: usize) -> Self {
         Self { first, second, number }
     }
+
+    /// By what the second handler is known where values are rendered.
+    fn renderer(&self) -> u16 {
+        u16::try_from(self.number).expect("fewer than 2^16 handlers")
+    }
 }
 
 /// Calls the handler that a connection belongs to, with the connection as that handler knows it.
 macro_rules! call {
     ($both:ident, $connection:ident, $method:ident $(, $argument:expr)?) => {{
-        let Connection { state, local, wishes, key } = $connection;
+        let Connection { state, local, wishes, key, handler } = $connection;
         match state {
             Either::First(state) => {
                 let mut wanted = Wanted::new(wishes, Either::First);
                 let wishes = &mut wanted.own;
-                let mut connection = Connection { state, local, wishes, key: *key };
+                let (key, handler) = (*key, *handler);
+                let mut connection = Connection { state, local, wishes, key, handler };
                 $both.first.$method(&mut connection $(, $argument)?)
             }
             Either::Second(state) => {
                 let mut wanted = Wanted::new(wishes, Either::Second);
                 let wishes = &mut wanted.own;
-                let mut connection = Connection { state, local, wishes, key: *key };
+                let (key, handler) = (*key, $both.renderer());
+                let mut connection = Connection { state, local, wishes, key, handler };
                 $both.second.$method(&mut connection $(, $argument)?)
             }
         }
@@ -153,6 +161,14 @@ impl<A: Handler, B: Handler> Handler for Both<A, B> {
 
     fn timer(&mut self, connection: &mut Connection<'_, Self::State>) {
         call!(self, connection, timer);
+    }
+
+    fn merged(&mut self, merged: &Merged<'_>, out: &mut Vec<u8>) -> Option<Kind> {
+        if merged.handler == self.renderer() {
+            self.second.merged(merged, out)
+        } else {
+            self.first.merged(merged, out)
+        }
     }
 
     fn lagged(&mut self, connection: &mut Connection<'_, Self::State>) -> Lagged {

@@ -26,7 +26,7 @@ pub(super) fn close<H: Handler>(
     reason: &str,
 ) {
     if local.link(key).is_some_and(|link| link.stage == Stage::Open) {
-        keep_owed(local, key);
+        keep_owed(local, handler, key);
     }
     close_behind(local, handler, inbound, key, code, reason);
 }
@@ -57,19 +57,21 @@ pub(super) fn close_behind<H: Handler>(
 /// What waits for the socket leaves before what is said from now on, and before the Close: messages,
 /// and publications too, as many as fit in a portion. If it is more than a connection may leave
 /// unsent, it would not leave in time.
-pub(super) fn keep_owed(local: &mut Local, key: Key) {
+pub(super) fn keep_owed<H: Handler>(local: &mut Local, handler: &mut Hosted<H>, key: Key) {
     let most = local.limits.unsent_max();
-    let link = &mut local.links[key.index()];
-    let fanout = &mut local.fanouts[link.audience];
+    let Local { links, fanouts, values, deflaters, .. } = local;
+    let link = &mut links[key.index()];
+    let (coding, fanout) = fanouts.coded(link.audience);
     let Some(unsent) = &mut link.unsent else { return };
     if unsent.len() > most {
         // Nor may what is said from now on refer back to it.
         let own = link.deflater.take();
-        local.deflaters.dedicated_bytes -= own.map_or(0, |own| own.memory());
+        deflaters.dedicated_bytes -= own.map_or(0, |own| own.memory());
         return unsent.drop_data();
     }
     let mut kept = 0;
-    unsent.data(|data| kept = fanout.owed(key.slot, data, &mut |_, _| ()).bytes);
+    let mut render = values.renderer(handler.handler(), coding, deflaters);
+    unsent.data(|data| kept = fanout.owed(key.slot, data, &mut render).bytes);
     fanout.settle_owed(key.slot, kept);
 }
 

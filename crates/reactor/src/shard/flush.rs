@@ -16,6 +16,7 @@ use crate::fanouts::Audience;
 use crate::handler::Handler;
 use crate::io::{Backend, Key, Outgoing, Sent};
 use crate::limits::Limits;
+use crate::local::Local;
 use crate::outbound::{Segment, Unsent};
 
 /// Vectors that are used again in each flush.
@@ -75,18 +76,19 @@ impl<H: Handler, B: Backend> Shard<H, B> {
     /// An item for each of the connections that are owed publications from place `from` on, with
     /// its own bytes in front; gives the place where the next batch begins.
     fn batch_published(&mut self, audience: Audience, from: usize) -> usize {
-        let local = &mut self.local;
-        let fanout = &mut local.fanouts[audience];
-        let end = fanout.compose(from, Limits::BATCH_SENDS, &mut |_, _| ());
+        let Local { fanouts, values, deflaters, links, gather, tick, .. } = &mut self.local;
+        let (coding, fanout) = fanouts.coded(audience);
+        let mut render = values.renderer(self.handler.handler(), coding, deflaters);
+        let end = fanout.compose(from, Limits::BATCH_SENDS, &mut render);
         for index in from..end {
             let due = fanout.due()[index];
-            let link = &mut local.links[due.slot as usize];
+            let link = &mut links[due.slot as usize];
             if link.is_blocked() {
                 fanout.hold(due);
                 continue;
             }
-            let own = local.gather.take(&mut link.share);
-            link.sent = local.tick;
+            let own = gather.take(&mut link.share);
+            link.sent = *tick;
             self.flush.batch.push(Item { key: link.key(due.slot), own, due: Some(due) });
         }
         end
@@ -170,22 +172,24 @@ impl<H: Handler, B: Backend> Shard<H, B> {
     /// Gives one connection what it can take; `true`: it takes more than its share of this turn.
     fn catch_up_one(&mut self, key: Key) -> bool {
         for _ in 0..Limits::CATCH_UPS_PER_TURN {
-            let local = &mut self.local;
             let line = &mut self.flush.line;
             line.clear();
-            let link = &mut local.links[key.index()];
-            let fanout = &mut local.fanouts[link.audience];
-            let Some(unsent) = &mut link.unsent else { return false };
+            let Local { fanouts, values, deflaters, links, .. } = &mut self.local;
+            let link = &links[key.index()];
+            let (coding, fanout) = fanouts.coded(link.audience);
+            let Some(unsent) = &link.unsent else { return false };
             unsent.write(Limits::CATCH_UP_BYTES, line);
             let own = line.len();
             if own == unsent.len() {
-                fanout.owed(key.slot, line, &mut |_, _| ());
+                let mut render = values.renderer(self.handler.handler(), coding, deflaters);
+                fanout.owed(key.slot, line, &mut render);
             }
             if line.is_empty() {
                 fanout.settle_owed(key.slot, 0);
                 self.unblock(key);
                 return false;
             }
+            let local = &mut self.local;
             let outgoing = Outgoing { key, first: line, second: &[] };
             self.backend.send(std::iter::once(outgoing), &mut self.flush.results);
             local.counters.sends += 1;
@@ -204,6 +208,7 @@ impl<H: Handler, B: Backend> Shard<H, B> {
             }
             let is_heard = taken > 0 && link.paused;
             if let Some(unsent) = &mut link.unsent {
+                let fanout = &mut local.fanouts[link.audience];
                 unsent.drop_taken(taken.min(own));
                 let settled = fanout.settle_owed(key.slot, taken.saturating_sub(own));
                 if let Settled::Lagging { rest } = settled

@@ -64,7 +64,7 @@ impl<H: Handler> Hosted<H> {
     ) -> (&'a mut H, Connection<'a, H::State>) {
         let Self { handler, states, wishes } = self;
         let state = states[key.index()].as_mut().expect("set by the upgrade");
-        (handler, Connection { local, wishes, state, key })
+        (handler, Connection { local, wishes, state, key, handler: 0 })
     }
 
     /// The handler, and what to call it with where there is no connection.

@@ -129,7 +129,7 @@ impl<H: Handler, B: Backend> Shard<H, B> {
             Role::Server => "the server shuts down",
             Role::Client => "the client shuts down",
         };
-        keep_owed(local, key);
+        keep_owed(local, handler, key);
         // Publications that are kept do not count, and what comes behind them is the last.
         local.is_last_word = true;
         call(local, handler, key, |handler, connection| handler.shutdown(connection));

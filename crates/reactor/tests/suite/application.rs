@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use tickwire_protocol::{Accepted, CloseCode, Kind, Message};
 use tickwire_reactor::{
-    Answer, Connection, ConnectionId, Connector, Destination, Ended, Handler, Lagged, Limits,
-    Publisher, Request, Response, Resumed, Retained, ShardStart, Topic, Unconnected,
+    Answer, Connection, ConnectionId, Connector, Delivery, Destination, Ended, Handler, Lagged,
+    Limits, Merged, Publisher, Request, Response, Resumed, Retained, ShardStart, Subscription,
+    Topic, Unconnected,
 };
 
 /// One shard's share of the application.
@@ -181,20 +182,16 @@ impl Application {
                     connection.send_frame(frame);
                 }
             }
+            (word @ ("value" | "rate"), topic, how) => {
+                Self::deliver(connection, word, &self.publisher.topic(topic), subscription(how));
+            }
             ("unsubscribe", topic, _) => {
                 let held = connection.unsubscribe(&self.publisher.topic(topic));
                 connection.send_text(&format!("unsubscribed {held}"));
             }
-            ("watch", pattern, _) => match connection.subscribe_pattern(pattern) {
-                Ok(topics) => {
-                    let held = |(topic, retained): (Topic, Retained)| {
-                        format!(" {}@{}", topic.name(), retained.seq)
-                    };
-                    let held: String = topics.into_iter().map(held).collect();
-                    connection.send_text(&format!("watching{held}"));
-                }
-                Err(error) => connection.send_text(&format!("refused {error:?}")),
-            },
+            ("watch", pattern, how) => {
+                connection.send_text(&watch(connection, pattern, how));
+            }
             ("subscriptions", ..) => {
                 let count = connection.subscriptions();
                 connection.send_text(&format!("subscriptions {count}"));
@@ -263,6 +260,55 @@ impl Application {
             (echo, ..) => connection.send_text(echo),
         }
     }
+
+    /// Subscribes to a topic in some way, or changes the rate of a subscription.
+    fn deliver(
+        connection: &mut Connection<'_, Mode>,
+        word: &str,
+        topic: &Topic,
+        subscription: Subscription,
+    ) {
+        if word == "rate" {
+            let delivery = subscription.delivery.expect("a delivery");
+            let changed = connection.set_rate(topic, delivery);
+            return connection.send_text(&format!("rate {changed}"));
+        }
+        let retained = connection.subscribe_with(topic, subscription);
+        connection.send_text(&format!("following after {}", retained.seq));
+        if let Some(frame) = retained.frame.filter(|_| subscription.known.is_none()) {
+            connection.send_frame(&frame);
+        }
+    }
+}
+
+/// Subscribes to a pattern, in the topics' way or in another; gives what it took in.
+fn watch(connection: &mut Connection<'_, Mode>, pattern: &str, how: &str) -> String {
+    let topics = match how {
+        "" => connection.subscribe_pattern(pattern),
+        how => connection.subscribe_pattern_with(pattern, subscription(how)),
+    };
+    let held = |(topic, retained): (Topic, Retained)| format!(" {}@{}", topic.name(), retained.seq);
+    match topics {
+        Ok(topics) => format!("watching{}", topics.into_iter().map(held).collect::<String>()),
+        Err(error) => format!("refused {error:?}"),
+    }
+}
+
+/// `merge`, `distinct` or so many a second; then perhaps `view N` or `known N`.
+fn subscription(how: &str) -> Subscription {
+    let mut words = how.split(' ');
+    let mut subscription = Subscription::of(match words.next() {
+        Some("merge") => Delivery::Merge,
+        Some("distinct") => Delivery::Distinct,
+        rate => Delivery::sampled(rate.and_then(|rate| rate.parse().ok()).expect("a rate")),
+    });
+    while let Some((word, number)) = words.next().zip(words.next()) {
+        subscription = match word {
+            "view" => subscription.with_view(number.parse().expect("a view")),
+            _ => subscription.with_known(number.parse().expect("a number")),
+        };
+    }
+    subscription
 }
 
 /// Where the words of a message want to connect to: addresses with commas between, and a target.
@@ -386,6 +432,19 @@ impl Handler for Application {
             Mode::CloseByTimer => connection.close(CloseCode(4000), "time is up"),
             _ => connection.send_text("timer"),
         }
+    }
+
+    /// View 1 tells what it is made of, view 2 has nothing to say of odd values, view 3 panics.
+    fn merged(&mut self, merged: &Merged<'_>, out: &mut Vec<u8>) -> Option<Kind> {
+        let payload = String::from_utf8_lossy(merged.payload);
+        match merged.view {
+            0 => return None,
+            1 => out.extend(format!("{}>{} {payload}", merged.prev, merged.seq).into_bytes()),
+            2 if merged.seq % 2 == 1 => {}
+            2 => out.extend(format!("{} {payload}", merged.topic).into_bytes()),
+            _ => panic!("asked for"),
+        }
+        Some(merged.kind)
     }
 
     fn lagged(&mut self, connection: &mut Connection<'_, Mode>) -> Lagged {

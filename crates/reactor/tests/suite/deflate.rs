@@ -99,6 +99,7 @@ in_each_world!(
     short_messages_go_as_they_are,
     a_publication_is_the_same_bytes_for_all_who_share_a_window,
     a_retained_value_goes_compressed,
+    newest_values_go_compressed_to_those_who_agreed,
     shared_and_private_messages_in_turn_are_read_with_one_window,
     connections_with_a_compressor_of_their_own_keep_the_context,
     only_so_many_connections_have_a_compressor_of_their_own,
@@ -188,6 +189,32 @@ fn a_retained_value_goes_compressed(place: &impl Place) {
     session.say(zlib.peer, "subscribe prices");
     assert_eq!(zlib.heard(&mut session), ("subscribed after 0".to_owned(), false));
     assert_eq!(zlib.heard(&mut session), (text, true));
+}
+
+fn newest_values_go_compressed_to_those_who_agreed(place: &impl Place) {
+    let mut session = Session::start(place, setup(Deflate::shared()));
+    let publisher = session.world.publisher();
+    let topic = publisher.topic("prices");
+    let mut zlib = Zlib::open(&mut session, "/script", OFFER, SHARED);
+    let plain = session.open("/script");
+    for (view, before) in [(0, ""), (1, "0>1 ")] {
+        session.say(zlib.peer, &format!("value prices merge view {view} known 0"));
+        session.say(plain, &format!("value prices merge view {view} known 0"));
+        let seq = topic.seq();
+        assert_eq!(zlib.heard(&mut session), (format!("following after {seq}"), false));
+        assert_eq!(session.heard(plain), format!("following after {seq}"));
+        let text = numbered(7, 2_000);
+        if view == 0 {
+            publisher.publish_with(&topic, Kind::Text, |_, message, value| {
+                message.extend_from_slice(b"an event");
+                value.extend_from_slice(text.as_bytes());
+            });
+        }
+        // In the second round the value is there already, and what they know of is older.
+        assert_eq!(zlib.heard(&mut session), (format!("{before}{text}"), true));
+        assert_eq!(session.heard(plain), format!("{before}{text}"));
+    }
+    session.part(plain);
 }
 
 fn shared_and_private_messages_in_turn_are_read_with_one_window(place: &impl Place) {

@@ -37,5 +37,6 @@ mod spec;
 mod starting;
 mod storms;
 mod tls;
+mod values;
 mod wire;
 mod world;

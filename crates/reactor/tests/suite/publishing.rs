@@ -75,7 +75,7 @@ fn publish(publisher: &Publisher, topic: &Topic, text: &str) -> u64 {
 }
 
 /// Subscribes a peer on `/script`; the sequence number that it begins behind.
-fn subscribe<W: World>(session: &mut Session<W>, peer: Peer, topic: &str) -> u64 {
+pub(crate) fn subscribe<W: World>(session: &mut Session<W>, peer: Peer, topic: &str) -> u64 {
     session.say(peer, &format!("subscribe {topic}"));
     let answer = session.heard(peer);
     let after = answer.strip_prefix("subscribed after ").unwrap_or_else(|| panic!("{answer}"));
