@@ -190,7 +190,8 @@ impl Application {
                 connection.send_text(&format!("unsubscribed {held}"));
             }
             ("watch", pattern, how) => {
-                connection.send_text(&watch(connection, pattern, how));
+                let watched = watch(connection, pattern, how);
+                connection.send_text(&watched);
             }
             ("subscriptions", ..) => {
                 let count = connection.subscriptions();
