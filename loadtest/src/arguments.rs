@@ -40,9 +40,16 @@ pub(crate) enum Command {
     /// every connection: bytes 0 to 8 the moment of publication in nanoseconds of CLOCK_MONOTONIC,
     /// bytes 8 to 16 a sequence number from 0, both little-endian. Latency is from that moment to
     /// the moment after a client has read the message, so server and generator share a machine.
+    ///
+    /// With --topics each client first says which it wants, in a text message such as
+    /// `subscribe 3,17`, and is answered `subscribed distinct` if everything is to come, or
+    /// `subscribed merge` if values may be left out that newer ones have replaced. The sequence
+    /// number is then of the topic, and bytes 16 to 20 are the topic's number, little-endian.
     Fanout {
         #[command(flatten)]
         common: Common,
+        #[command(flatten)]
+        topics: TopicArguments,
     },
     /// Clients subscribe to prices by ticker.v1.json, and check every snapshot and update.
     Ticker {
@@ -52,9 +59,13 @@ pub(crate) enum Command {
         ticker: TickerArguments,
     },
     /// Connections are opened and do nothing: what each costs in memory.
+    ///
+    /// With --topics each says what it wants first, as with `fanout`.
     Idle {
         #[command(flatten)]
         common: Common,
+        #[command(flatten)]
+        topics: TopicArguments,
     },
     /// Handshakes: as they arrive with --rate, else as fast as --connections places allow.
     Connect {
@@ -190,6 +201,17 @@ pub(crate) struct TickerArguments {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct TopicArguments {
+    /// Topics that there are, numbered from 0.
+    #[arg(long, value_name = "NUMBER")]
+    topics: Option<usize>,
+    /// How many of them each client subscribes to, drawn at random, the same in each run
+    /// [default: all].
+    #[arg(long, value_name = "NUMBER", requires = "topics")]
+    topics_of_each: Option<usize>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Common {
     /// The servers: ws://host[:port][/path], or wss://; each client has the next one in turn.
     #[arg(value_name = "URL", required = true)]
@@ -284,16 +306,23 @@ impl EchoArguments {
     }
 }
 
+impl TopicArguments {
+    /// Adds these options.
+    fn add_to(self, options: Options) -> Options {
+        Options { topics: self.topics, topics_of_each: self.topics_of_each, ..options }
+    }
+}
+
 impl Command {
     /// The options of a command that makes a run or a search; the others are given back.
     pub(crate) fn options(self) -> Result<Options, Box<Self>> {
         Ok(match self {
             Self::Echo { common, echo } => echo.add_to(common.options(ScenarioName::Echo)),
-            Self::Fanout { common } => common.options(ScenarioName::Fanout),
+            Self::Fanout { common, topics } => topics.add_to(common.options(ScenarioName::Fanout)),
             Self::Ticker { common, ticker: TickerArguments { symbols, mode, max_rate } } => {
                 Options { symbols, mode, max_rate, ..common.options(ScenarioName::Ticker) }
             }
-            Self::Idle { common } => common.options(ScenarioName::Idle),
+            Self::Idle { common, topics } => topics.add_to(common.options(ScenarioName::Idle)),
             Self::Connect { common, rate, arrivals, resume } => {
                 let rate = rate.map(Ramp::constant);
                 Options { rate, arrivals, resume, ..common.options(ScenarioName::Connect) }

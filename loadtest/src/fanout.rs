@@ -228,14 +228,14 @@ impl Scenario for Fanout {
 
 /// Time of publication and sequence number, if the payload has room for them.
 #[inline]
-fn stamp(payload: &[u8]) -> Option<(Nanoseconds, u64)> {
+pub(crate) fn stamp(payload: &[u8]) -> Option<(Nanoseconds, u64)> {
     let (published, rest) = payload.split_first_chunk()?;
     let sequence = rest.first_chunk()?;
     Some((u64::from_le_bytes(*published), u64::from_le_bytes(*sequence)))
 }
 
 #[cold]
-fn unreadable(client: usize, message: Received<'_>, faults: &mut Faults) {
+pub(crate) fn unreadable(client: usize, message: Received<'_>, faults: &mut Faults) {
     let len = message.payload.len();
     match message.kind {
         Kind::Text => {
@@ -250,10 +250,10 @@ fn unreadable(client: usize, message: Received<'_>, faults: &mut Faults) {
 }
 
 /// Bytes of time and sequence number.
-const STAMP: usize = 16;
+pub(crate) const STAMP: usize = 16;
 
 /// What a server publishes may be long; above this a run measures memory copies and no server.
-const MESSAGE_BYTES_MAX: u64 = 64 << 20;
+pub(crate) const MESSAGE_BYTES_MAX: u64 = 64 << 20;
 
 #[cfg(test)]
 mod tests {

@@ -80,6 +80,8 @@ pub enum Fault {
     NoSnapshot,
     /// A subscription that was refused or not answered.
     NotSubscribed,
+    /// A message of a topic to which the client is not subscribed.
+    Unasked,
     /// A request that the server answered with an error.
     Refused,
     /// A message that is not what the scenario's protocol says.
@@ -126,6 +128,7 @@ impl Fault {
             Self::Future => "future",
             Self::NoSnapshot => "no_snapshot",
             Self::NotSubscribed => "not_subscribed",
+            Self::Unasked => "unasked",
             Self::Refused => "refused",
             Self::Unreadable => "unreadable",
             Self::Silent => "silent",
@@ -202,7 +205,10 @@ impl Fault {
                 "server and generator must run on one machine, so that they share CLOCK_MONOTONIC"
             }
             Self::NoSnapshot => "a snapshot comes before the first update of its symbol",
-            Self::NotSubscribed => "does the server publish the symbols of --symbols?",
+            Self::NotSubscribed => {
+                "does the server publish what was asked for, --symbols or --topics?"
+            }
+            Self::Unasked => "the server mixed up its topics or its subscribers",
             Self::Refused => "the server's log may say why it refuses the request",
             Self::Unreadable => {
                 "does the address speak ticker.v1.json? see docs/ticker-protocol.md"

@@ -177,16 +177,24 @@ impl<'a, S: Scenario> Fleet<'a, S> {
         })
     }
 
-    /// Opens the connections that are to be open at the start, or finds out which do not open.
+    /// Opens the connections that are to be open at the start, or finds out which do not open; and
+    /// waits until those that have something to say before were answered.
     fn connect(&mut self, events: &mut Events) -> io::Result<()> {
-        let mut next = 0;
+        let (mut next, mut heard_by) = (0, Nanoseconds::MAX);
         while !self.is_stopped() && !self.is_hopeless() {
             while self.pending < PENDING_MAX && next < self.orders.initial {
                 self.start(next);
                 next += 1;
             }
+            while let Some(client) = self.scenario.introduce() {
+                let outcome = self.compose(client, clock::now());
+                self.settle(client, outcome);
+            }
             if self.pending == 0 {
-                break;
+                heard_by = heard_by.min(clock::now() + OPEN_WAIT);
+                if self.scenario.introducing() == 0 || clock::now() > heard_by {
+                    break;
+                }
             }
             self.turn(events, clock::now() + TICK)?;
         }
@@ -436,7 +444,8 @@ const WAKE_UP: Nanoseconds = 3_000;
 /// holds (128 in Rust's standard library), beyond which the kernel drops and repeats after 1 s.
 const PENDING_MAX: usize = 128;
 
-/// How long a connection may take to open, handshake included, in nanoseconds.
+/// How long a connection may take to open, handshake included, in nanoseconds; and how long the answers
+/// to what is said before the start may take after that.
 const OPEN_WAIT: Nanoseconds = 10_000_000_000;
 
 /// How long clients that did not read are listened to, in nanoseconds.

@@ -45,6 +45,7 @@ mod threshold;
 mod ticker;
 mod timer;
 mod tls;
+mod watchlist;
 
 pub use abuse::{Abuse, Attack, Attacked, Ending};
 pub use capacity::{Capacity, Search, SearchStep, Searched, Vary, Verdict, why_not};
@@ -66,3 +67,4 @@ pub use target::{Target, TargetError};
 pub use threshold::{Checked, Threshold};
 pub use ticker::Subscription;
 pub use tls::{Gateway, GatewayError, TlsError, Trust};
+pub use watchlist::Topics;

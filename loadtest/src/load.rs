@@ -33,6 +33,7 @@ use crate::swarm;
 use crate::target::Target;
 use crate::ticker::{Subscription, Ticker};
 use crate::tls::{Security, Trust};
+use crate::watchlist::{Topics, Watchlist};
 pub use error::LoadError;
 
 /// A run to be made.
@@ -65,6 +66,10 @@ pub struct Load {
     pub arrivals: Arrivals,
     /// Which clients are bad on purpose.
     pub mix: Option<Mix>,
+    /// In a fan-out, and of idle clients: the topics to which each client subscribes before the time
+    /// starts. Without it a server is to send everything to everybody.
+    #[serde(default)]
+    pub topics: Option<Topics>,
     /// Subprotocols offered in the handshake, in order of preference.
     pub protocols: Vec<String>,
     /// Further headers of the handshake.
@@ -253,6 +258,7 @@ impl Load {
             stages: vec![Stage::new(duration)],
             arrivals: Arrivals::Even,
             mix: None,
+            topics: None,
             protocols: Vec::new(),
             headers: Vec::new(),
             deflate: Deflate::Off,
@@ -387,6 +393,10 @@ impl Load {
     fn drive(&self, orders: Orders<'_>) -> io::Result<Outcome> {
         let connections = self.connections;
         let pace = || Pace::new(&self.stages, self.arrivals);
+        if let Some(topics) = self.topics {
+            let starts = matches!(self.work, Work::Fanout { starts: true });
+            return Fleet::new(orders, Watchlist::new(connections, topics, starts))?.run();
+        }
         match &self.work {
             Work::Echo { size, depth } => {
                 let content = match self.deflate {
@@ -449,6 +459,14 @@ impl Load {
         }
         if self.mix.is_some_and(|mix| !mix.is_valid()) {
             return refuse("the shares of bad clients are 0 to 1 each and less than 1 together");
+        }
+        if let Some(topics) = &self.topics {
+            if !matches!(self.work, Work::Fanout { .. } | Work::Idle) || self.mix.is_some() {
+                return refuse("topics belong to `fanout` and `idle`, without bad clients");
+            }
+            if !topics.is_valid() {
+                return refuse("there are 1 to 65536 topics, of which each client has one or more");
+            }
         }
         let protocols: Vec<&str> = self.protocols.iter().map(String::as_str).collect();
         let headers: Vec<(&str, &str)> =

@@ -54,6 +54,7 @@ pub(crate) struct Measure {
 struct Count {
     messages: u64,
     bytes: u64,
+    merged: u64,
     wire_bytes: u64,
     sends: Sends,
 }
@@ -84,6 +85,9 @@ pub struct Window {
     /// All bytes that came, as they were on the wire: headers, control frames and what was wrong
     /// too; less than the payload where that was compressed.
     pub wire_bytes: u64,
+    /// Messages that were not to come because a newer value had replaced theirs.
+    #[serde(default)]
+    pub merged: u64,
 }
 
 /// How messages of the open model left. All zero in the closed model.
@@ -211,6 +215,11 @@ impl Measure {
         self.count.bytes += bytes as u64;
     }
 
+    /// Counts messages that a newer one stands for.
+    pub(crate) const fn merged(&mut self, messages: u64) {
+        self.count.merged += messages;
+    }
+
     /// Counts bytes that came.
     #[inline]
     pub(crate) const fn took_in(&mut self, bytes: usize) {
@@ -281,6 +290,7 @@ impl Measure {
             messages: self.count.messages - begun.count.messages,
             bytes: self.count.bytes - begun.count.bytes,
             wire_bytes: self.count.wire_bytes - begun.count.wire_bytes,
+            merged: self.count.merged - begun.count.merged,
         };
         stage.sends = self.count.sends.since(begun.count.sends);
         self.rss_bytes = server::resident_bytes(std::process::id());
@@ -345,6 +355,7 @@ impl Window {
             messages: self.messages + other.messages,
             bytes: self.bytes + other.bytes,
             wire_bytes: self.wire_bytes + other.wire_bytes,
+            merged: self.merged + other.merged,
         }
     }
 

@@ -27,6 +27,7 @@ use crate::target::Target;
 use crate::threshold::Threshold;
 use crate::ticker::Subscription;
 use crate::tls::Trust;
+use crate::watchlist::Topics;
 pub use keys::ScenarioName;
 pub(crate) use keys::check as check_keys;
 
@@ -60,6 +61,10 @@ pub struct Options {
     pub mode: Option<String>,
     /// Of the ticker: updates a second of one symbol at most.
     pub max_rate: Option<u32>,
+    /// Of fanout and idle: how many topics there are.
+    pub topics: Option<usize>,
+    /// Of fanout and idle: to how many of them each client subscribes.
+    pub topics_of_each: Option<usize>,
     /// Shares of bad clients.
     pub mix: Option<MixOptions>,
     /// Of abuse: the attacks; all if none is named.
@@ -201,6 +206,7 @@ impl Options {
         load.connections = self.clients(name, &load.stages);
         load.arrivals = self.arrivals.unwrap_or_default();
         load.mix = self.mix(name);
+        load.topics = self.topics();
         load.deflate = Deflate::of(self.deflate, self.compress);
         let mut order = Order {
             task: self.task(name),
@@ -316,6 +322,12 @@ impl Options {
         let [slow, stalled, restless] =
             [slow, stalled, restless].map(|share| share.unwrap_or(usual));
         is_mixed.then(|| Mix::new(slow, stalled, restless))
+    }
+
+    /// The topics of each client; where one number alone is said, all clients have all topics.
+    fn topics(&self) -> Option<Topics> {
+        let all = self.topics.or(self.topics_of_each)?;
+        Some(Topics::new(all, self.topics_of_each.unwrap_or(all)))
     }
 
     fn abuse(&self) -> Abuse {

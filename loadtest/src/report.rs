@@ -91,6 +91,12 @@ pub struct Config {
     /// Messages that a client keeps on their way; the most in the open model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub depth: Option<usize>,
+    /// Topics that there are, if clients subscribe to some of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topics: Option<usize>,
+    /// How many of them each client has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topics_of_each: Option<usize>,
     /// The stages.
     pub stages: Vec<StageConfig>,
     /// Subprotocols offered.
@@ -150,7 +156,10 @@ pub struct Results {
     pub duration_seconds: f64,
     /// Right messages that came in that time.
     pub messages: u64,
-    /// Their payload bytes.
+    /// Messages that were not to come because a newer value had replaced theirs.
+    #[serde(default)]
+    pub merged: u64,
+    /// Payload bytes of the messages that came.
     pub payload_bytes: u64,
     /// All bytes that came in that time, as they were on the wire.
     #[serde(default)]
@@ -354,6 +363,8 @@ impl Config {
             arrivals: is_open.then_some(load.arrivals),
             size,
             depth,
+            topics: load.topics.map(|topics| topics.all),
+            topics_of_each: load.topics.map(|topics| topics.of_each),
             stages: load.stages.iter().map(StageConfig::new).collect(),
             protocols: load.protocols.clone(),
             deflate: load.deflate,
@@ -393,6 +404,7 @@ impl Results {
             connecting_seconds: outcome.connecting.as_secs_f64(),
             duration_seconds: measured.window.duration as f64 / 1e9,
             messages: measured.window.messages,
+            merged: measured.window.merged,
             payload_bytes: measured.window.bytes,
             wire_bytes: measured.window.wire_bytes,
             messages_per_second: Some(measured.messages_per_second()),

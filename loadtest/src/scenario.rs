@@ -19,7 +19,8 @@ use crate::measure::Measure;
 /// What a fleet's clients send, and what they expect.
 ///
 /// A client is `opened` once its handshake is done, before the run's time starts or while it goes
-/// on. After `start` the fleet asks `next` in each turn, until it has nothing more to do; `compose`
+/// on. While connections are opened `introduce` names those that have something to say before; the
+/// time starts when none of them is `introducing` any more. After `start` the fleet asks `next` in each turn, until it has nothing more to do; `compose`
 /// follows for each client that is to send. `stop` ends the time; `received` and `lost` may still
 /// come until `awaited` is 0 or the wait is over; `finish` is the last call.
 ///
@@ -27,6 +28,16 @@ use crate::measure::Measure;
 pub(crate) trait Scenario {
     /// The handshake of `client` is done.
     fn opened(&mut self, _client: usize, _now: Nanoseconds, _tally: &mut Tally) {}
+
+    /// A client that has something to say before the run's time starts; `compose` follows.
+    fn introduce(&mut self) -> Option<usize> {
+        None
+    }
+
+    /// How many of them wait for an answer, without which the time does not start.
+    fn introducing(&self) -> usize {
+        0
+    }
 
     /// The run's time starts.
     fn start(&mut self, _now: Nanoseconds) {}

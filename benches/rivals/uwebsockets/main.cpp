@@ -38,6 +38,7 @@ struct Options {
     unsigned size = 125;
     unsigned rate = 0;
     unsigned burst = 128;
+    unsigned topics = 0;
     std::string tls_certificate;
     std::string tls_key;
 };
@@ -100,7 +101,7 @@ private:
     void opened(Connection *connection) {
         if (options.broadcast) {
             connections.push_back(connection);
-            connection->subscribe("broadcast");
+            if (options.topics == 0) connection->subscribe("broadcast");
         }
     }
 
@@ -109,6 +110,13 @@ private:
             connection->send(message, code);
         } else if (code == uWS::TEXT && message == "start") {
             for (Shard *shard : all) shard->ask_for_start();
+        } else if (code == uWS::TEXT && message.starts_with(subscribe)) {
+            for (size_t begin = subscribe.size(); begin < message.size();) {
+                size_t end = std::min(message.find(',', begin), message.size());
+                connection->subscribe(message.substr(begin, end - begin));
+                begin = end + 1;
+            }
+            connection->send("subscribed distinct", uWS::TEXT);
         }
     }
 
@@ -118,6 +126,8 @@ private:
         if (publishing) return;
         publishing = true;
         number = 0;
+        std::ranges::fill(numbers, 0);
+        random = seed;
         if (options.rate == 0) {
             flood();
         } else {
@@ -153,16 +163,41 @@ private:
             publishing = false;
             return;
         }
-        while ((now_ns() - begun_ns) * options.rate / 1'000'000'000 > number) publish();
+        // Not more than can be made up for, so that the loop comes to its connections whatever the rate.
+        uint64_t due = std::min((now_ns() - begun_ns) * options.rate / 1'000'000'000, number + options.burst);
+        while (due > number) publish();
     }
 
     void publish() {
         uint64_t now = now_ns();
         std::memcpy(payload.data(), &now, sizeof now);
+        if (options.topics > 0) return publish_to_one_of_many();
         std::memcpy(payload.data() + 8, &number, sizeof number);
         number++;
         app.publish("broadcast", payload, uWS::BINARY);
     }
+
+    /// To a topic at random, with its number in its own.
+    void publish_to_one_of_many() {
+        random ^= random << 13;
+        random ^= random >> 17;
+        random ^= random << 5;
+        uint32_t topic = random % options.topics;
+        std::memcpy(payload.data() + 8, &numbers[topic], sizeof numbers[topic]);
+        std::memcpy(payload.data() + 16, &topic, sizeof topic);
+        numbers[topic]++;
+        number++;
+        app.publish(names[topic], payload, uWS::BINARY);
+    }
+
+    static std::vector<std::string> names_of(unsigned topics) {
+        std::vector<std::string> names;
+        for (unsigned topic = 0; topic < topics; topic++) names.push_back(std::to_string(topic));
+        return names;
+    }
+
+    static constexpr std::string_view subscribe = "subscribe ";
+    static constexpr uint32_t seed = 0x9e3779b9;
 
     const Options &options;
     std::vector<Shard *> &all;
@@ -172,6 +207,9 @@ private:
     std::string payload = std::string(options.size, '.');
     bool publishing = false;
     uint64_t number = 0;
+    std::vector<std::string> names = names_of(options.topics);
+    std::vector<uint64_t> numbers = std::vector<uint64_t>(options.topics);
+    uint32_t random = seed;
     uint64_t begun_ns = 0;
     us_timer_t *timer = nullptr;
 };
@@ -209,6 +247,8 @@ Options parse(int count, char **words) {
             options.rate = number();
         } else if (name == "--burst") {
             options.burst = std::max(1U, number());
+        } else if (name == "--topics") {
+            options.topics = number();
         } else if (name == "--tls-certificate") {
             options.tls_certificate = value;
         } else if (name == "--tls-key") {
@@ -217,6 +257,7 @@ Options parse(int count, char **words) {
             fail("an unknown option");
         }
     }
+    if (options.topics > 0) options.size = std::max(20U, options.size);
     if ((options.tls_certificate.empty() || options.tls_key.empty()) == has_tls) {
         fail("a certificate and a key go with TLS, and nothing without it");
     }

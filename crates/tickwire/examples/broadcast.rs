@@ -4,6 +4,11 @@
 //! nanoseconds of CLOCK_MONOTONIC at its publication, bytes 8..16 its number from 0, both
 //! little-endian. When the last connection has gone it stops, and waits for the next `start`.
 //!
+//! With `--topics` there are so many, numbered from 0. A connection gets those that it names in a text
+//! message such as `subscribe 3,17`, and is answered `subscribed distinct`, or `subscribed merge` if it
+//! gets the newest values only (`--delivery`). Each publication is to one of them at random; its number
+//! is the topic's own, and bytes 16..20 are the topic's.
+//!
 //! `cargo run --release --example broadcast -p tickwire -- --size 125 --rate 100`
 
 #![expect(clippy::print_stdout, reason = "it prints its address")]
@@ -17,8 +22,8 @@ use std::time::Duration;
 
 use clap::Parser;
 use tickwire::{
-    Answer, BackendChoice, Batch, Connection, Deflate, Handler, Kind, Message, Publisher, Request,
-    Server, Timestamp, Tls, Topic,
+    Answer, BackendChoice, Batch, Connection, Deflate, Delivery, Handler, Kind, Message, Publisher,
+    Request, Server, Subscription, Timestamp, Tls, Topic,
 };
 
 /// A name of its own, because an `Option` among the options would be one that may be left out.
@@ -36,7 +41,7 @@ struct Arguments {
     /// What to wait for events with: auto, epoll or io_uring.
     #[arg(long, default_value = "auto")]
     backend: BackendChoice,
-    /// Bytes of each message's payload, at least 16.
+    /// Bytes of each message's payload, at least 16; with topics at least 20.
     #[arg(long, default_value_t = 125, value_parser = clap::value_parser!(u32).range(16..=1_048_576))]
     size: u32,
     /// Messages published a second; 0: as fast as the slowest connection takes them.
@@ -45,6 +50,13 @@ struct Arguments {
     /// With rate 0, how many messages may be on their way at once.
     #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     burst: u32,
+    /// Topics, of which a connection gets those that it asks for; without it there is one for all.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    topics: Option<u32>,
+    /// What a connection gets: distinct, every publication; merge, the newest value; or a number, that
+    /// value at most so many times a second.
+    #[arg(long, default_value = "distinct", value_parser = delivery)]
+    delivery: Delivery,
     /// Compression to agree on: off, shared (each message is compressed once for all) or dedicated.
     #[arg(long, default_value = "off", value_parser = Deflate::parse)]
     deflate: Compression,
@@ -56,9 +68,52 @@ struct Arguments {
     tls_key: Option<PathBuf>,
 }
 
+/// What there is to subscribe to.
+#[derive(Clone)]
+enum Topics {
+    /// One topic, which every connection gets.
+    One(Topic),
+    /// Those that a connection asks for, by their numbers.
+    Many(Vec<Topic>),
+}
+
+impl Topics {
+    fn new(publisher: &Publisher, many: Option<u32>) -> Self {
+        match many {
+            None => Self::One(publisher.topic("broadcast")),
+            Some(many) => {
+                Self::Many((0..many).map(|number| publisher.topic(&number.to_string())).collect())
+            }
+        }
+    }
+
+    fn all(&self) -> &[Topic] {
+        match self {
+            Self::One(topic) => std::slice::from_ref(topic),
+            Self::Many(topics) => topics,
+        }
+    }
+
+    fn have_subscribers(&self) -> bool {
+        self.all().iter().any(Topic::has_subscribers)
+    }
+}
+
 struct Broadcast {
-    topic: Topic,
+    topics: Topics,
+    subscription: Subscription,
     start: Sender<()>,
+}
+
+impl Broadcast {
+    /// Subscribes to the topics whose numbers stand in `names`; `None` if there is another.
+    fn subscribe(&self, connection: &mut Connection<'_>, names: &str) -> Option<()> {
+        for name in names.split(',') {
+            let topic = self.topics.all().get(name.parse::<usize>().ok()?)?;
+            connection.subscribe_with(topic, self.subscription);
+        }
+        Some(())
+    }
 }
 
 impl Handler for Broadcast {
@@ -69,15 +124,24 @@ impl Handler for Broadcast {
     }
 
     fn open(&mut self, connection: &mut Connection<'_>) {
-        connection.subscribe(&self.topic);
+        if let Topics::One(topic) = &self.topics {
+            connection.subscribe_with(topic, self.subscription);
+        }
     }
 
     fn message(&mut self, connection: &mut Connection<'_>, message: Message<'_>) {
-        if message.kind == Kind::Text && message.payload == b"start" {
+        let text = str::from_utf8(message.payload).ok().filter(|_| message.kind == Kind::Text);
+        let names = text.and_then(|text| text.strip_prefix("subscribe "));
+        if text == Some("start") {
             // The publisher lives as long as the program.
             let _ = self.start.send(());
+        } else if names.and_then(|names| self.subscribe(connection, names)).is_some() {
+            connection.send_text(match self.subscription.delivery {
+                Some(Delivery::Merge | Delivery::Sampled { .. }) => "subscribed merge",
+                _ => "subscribed distinct",
+            });
         } else {
-            connection.send_text("send the text message start");
+            connection.send_text("send the text message start, or subscribe 3,17");
         }
     }
 }
@@ -85,18 +149,24 @@ impl Handler for Broadcast {
 /// The thread that publishes.
 struct Source {
     publisher: Publisher,
-    topic: Topic,
+    topics: Topics,
     size: usize,
     rate: u32,
     burst: u64,
     start: Receiver<()>,
-    number: u64,
+    /// How many topics there are.
+    count: u32,
+    /// By topic, the number of its next publication.
+    numbers: Vec<u64>,
+    /// What the choice of topics goes by, the same after each start.
+    random: u32,
 }
 
 impl Source {
     fn run(mut self) {
         while self.start.recv().is_ok() {
-            self.number = 0;
+            self.numbers.fill(0);
+            self.random = SEED;
             let went_on = if self.rate == 0 { self.flood() } else { self.pace() };
             if !went_on {
                 return;
@@ -106,15 +176,16 @@ impl Source {
 
     /// Publishes as fast as the slowest connection takes it, while there is one.
     fn flood(&mut self) -> bool {
-        while self.topic.has_subscribers() {
-            let room = self.burst.saturating_sub(self.publisher.outstanding());
-            let batch = self.publisher.batch();
+        let publisher = self.publisher.clone();
+        while self.topics.have_subscribers() {
+            let room = self.burst.saturating_sub(publisher.outstanding());
+            let batch = publisher.batch();
             for _ in 0..room {
-                self.number = publish(&batch, &self.topic, self.size, self.number);
+                self.publish(&batch);
             }
             drop(batch);
             // A connection may take as long as it wants: nobody is skipped.
-            let _ = self.publisher.wait_outstanding(self.burst / 2, Duration::from_secs(1));
+            let _ = publisher.wait_outstanding(self.burst / 2, Duration::from_secs(1));
         }
         self.drain_starts()
     }
@@ -122,18 +193,44 @@ impl Source {
     /// Publishes at even intervals, while there is a connection.
     fn pace(&mut self) -> bool {
         let interval = Duration::from_secs(1) / self.rate;
+        let publisher = self.publisher.clone();
         let mut due = Timestamp::read();
-        while self.topic.has_subscribers() {
+        while self.topics.have_subscribers() {
             let wait = due.since(Timestamp::read());
             match self.start.recv_timeout(wait) {
                 Ok(()) => continue,
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return false,
             }
-            self.number = publish(&self.publisher.batch(), &self.topic, self.size, self.number);
+            self.publish(&publisher.batch());
             due = due.after(interval);
         }
         self.drain_starts()
+    }
+
+    /// Publishes the next message, to one of the topics.
+    fn publish(&mut self, batch: &Batch<'_>) {
+        let (topic, topics, size) = (self.choose(), self.topics.all(), self.size);
+        let is_one = matches!(self.topics, Topics::One(_));
+        let number = &mut self.numbers[topic as usize];
+        batch.publish_with(&topics[topic as usize], Kind::Binary, |_, message, _| {
+            message.extend_from_slice(&Timestamp::read().monotonic_ns().to_le_bytes());
+            message.extend_from_slice(&number.to_le_bytes());
+            if !is_one {
+                message.extend_from_slice(&topic.to_le_bytes());
+            }
+            message.resize(size.max(message.len()), b'.');
+        });
+        *number += 1;
+    }
+
+    /// The number of the topic that is next.
+    fn choose(&mut self) -> u32 {
+        // Xorshift, which is never 0.
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 17;
+        self.random ^= self.random << 5;
+        self.random % self.count
     }
 
     /// Forgets the `start`s of connections that have gone; `false`: the server has ended.
@@ -147,15 +244,19 @@ impl Source {
     }
 }
 
-/// Publishes message `number`; gives the number of the next.
-fn publish(batch: &Batch<'_>, topic: &Topic, size: usize, number: u64) -> u64 {
-    batch.publish_with(topic, Kind::Binary, |_, message, _| {
-        message.extend_from_slice(&Timestamp::read().monotonic_ns().to_le_bytes());
-        message.extend_from_slice(&number.to_le_bytes());
-        message.resize(size, b'.');
-    });
-    number + 1
+fn delivery(text: &str) -> Result<Delivery, String> {
+    match text {
+        "distinct" => Ok(Delivery::Distinct),
+        "merge" => Ok(Delivery::Merge),
+        _ => match text.parse() {
+            Ok(per_second @ 1..) => Ok(Delivery::sampled(per_second)),
+            _ => Err("distinct, merge, or how many a second, at least 1".to_owned()),
+        },
+    }
 }
+
+/// Where the choice of topics begins; anything but 0.
+const SEED: u32 = 0x9e37_79b9;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::parse();
@@ -170,20 +271,23 @@ fn main() -> Result<(), Box<dyn Error>> {
         .deflate(arguments.deflate)
         .tls(tls)
         .route("/{*path}", move |shard| Broadcast {
-            topic: shard.publisher.topic("broadcast"),
+            topics: Topics::new(&shard.publisher, arguments.topics),
+            subscription: Subscription::of(arguments.delivery),
             start: start.clone(),
         })
         .start()?;
     let publisher = server.publisher();
-    let topic = publisher.topic("broadcast");
+    let topics = Topics::new(&publisher, arguments.topics);
     let source = Source {
         publisher,
-        topic,
+        count: arguments.topics.unwrap_or(1),
+        numbers: vec![0; topics.all().len()],
+        topics,
         size: arguments.size as usize,
         rate: arguments.rate,
         burst: arguments.burst.into(),
         start: started,
-        number: 0,
+        random: SEED,
     };
     server.handle().end_on_signals()?;
     println!("broadcast at {scheme}://{}/", server.local_addr());

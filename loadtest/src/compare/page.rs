@@ -54,7 +54,8 @@ fn section(workload: &WorkloadResult) -> String {
          <div class=\"wide\"><table><tr><th>server</th><th class=\"text\" colspan=\"2\">{what}</th>\
          <th>ratio</th>\
          <th>user</th><th>system</th><th>softirq</th><th>waited</th>\
-         <th>switches</th><th>messages/s</th><th>p50</th><th>p99</th>\
+         <th>switches</th><th>cores</th><th>messages/s</th><th>p50</th><th>ratio</th>\
+         <th>p99</th><th>ratio</th>\
          </tr>\n",
         escaped(name)
     );
@@ -93,9 +94,12 @@ fn cells(summary: &Summary, measure: Measure, (most, runs): (f64, usize)) -> Str
         one(summary.softirq_us),
         format!("<td>{}</td>", waited(summary)),
         one(summary.switches),
+        one(summary.server_cores),
         format!("<td>{}{}</td>", rounded(summary.messages_per_second.median), marks(summary, runs)),
         latency(summary.p50_us),
+        with_interval(summary.p50_ratio, ratio),
         latency(summary.p99_us),
+        with_interval(summary.p99_ratio, ratio),
     ]
     .concat()
 }
@@ -135,7 +139,15 @@ mod tests {
     #[test]
     fn the_page_is_complete_in_itself_and_has_each_server() {
         let page = html(&compared());
-        for words in ["<th>one</th>", "1.75", "(1.50..2.00)", "*2/2", "the server ended", "<svg"] {
+        for words in [
+            "<th>one</th>",
+            "1.75",
+            "(1.50..2.00)",
+            "(2.25..4.00)",
+            "*2/2",
+            "the server ended",
+            "<svg",
+        ] {
             assert!(page.contains(words), "{words}: {page}");
         }
         assert!(page.contains("serve &lt;one&gt;") && page.contains("panicked &lt;here&gt;"));

@@ -114,6 +114,9 @@ pub struct Figures {
     pub seconds: f64,
     /// The one by the other.
     pub messages_per_second: f64,
+    /// Share of the messages that were due and did not come because a newer value had replaced theirs.
+    #[serde(default)]
+    pub merged_share: Option<f64>,
     /// CPU time of the server and of the kernel's threads for software interrupts on its cores, a
     /// message.
     pub cpu_us: Option<f64>,
@@ -184,10 +187,22 @@ pub struct Summary {
     pub memory_bytes: Option<Spread>,
     /// Throughput.
     pub messages_per_second: Spread,
+    /// Median; only where something was merged.
+    #[serde(default)]
+    pub merged_share: Option<f64>,
+    /// Median.
+    #[serde(default)]
+    pub server_cores: Option<f64>,
     /// Latency.
     pub p50_us: Option<Spread>,
     /// Latency.
     pub p99_us: Option<Spread>,
+    /// That latency over the first server's in the same round.
+    #[serde(default)]
+    pub p50_ratio: Option<Spread>,
+    /// That latency over the first server's in the same round.
+    #[serde(default)]
+    pub p99_ratio: Option<Spread>,
     /// What the workload is compared by, over that of the first server in the same round: the
     /// median, least and most of the rounds in which both have it.
     pub ratio: Option<Spread>,
@@ -272,14 +287,9 @@ impl WorkloadResult {
 
     fn summarize(&mut self) {
         let measure = self.measure;
-        let first: Vec<(usize, f64)> = self.rows[0].measured(measure).collect();
+        let first = self.rows[0].runs.clone();
         for row in &mut self.rows {
-            let ratio = |(round, value): (usize, f64)| {
-                let (_, of) = first.iter().find(|(other, _)| *other == round)?;
-                (*of > 0.0).then(|| value / of)
-            };
-            let ratio = Spread::of(row.measured(measure).filter_map(ratio));
-            row.summary = row.summarize(ratio);
+            row.summary = row.summarize(&first, measure);
         }
     }
 }
@@ -289,17 +299,18 @@ impl Row {
         self.runs.iter().filter_map(|run| run.figures.as_ref())
     }
 
-    /// What it is compared by, with the round.
-    fn measured(&self, measure: Measure) -> impl Iterator<Item = (usize, f64)> {
-        self.runs.iter().filter_map(move |run| {
-            let figures = run.figures.as_ref()?;
-            Some((run.round, measure.of(figures)?))
-        })
-    }
-
-    fn summarize(&self, ratio: Option<Spread>) -> Option<Summary> {
+    /// The rounds together, with ratios to the runs of the `first` server.
+    fn summarize(&self, first: &[Run], measure: Measure) -> Option<Summary> {
         let spread = |of: fn(&Figures) -> Option<f64>| Spread::of(self.figures().filter_map(of));
         let median = |of: fn(&Figures) -> Option<f64>| spread(of).map(|spread| spread.median);
+        let ratio = |of: fn(&Figures) -> Option<f64>| {
+            let value = |run: &Run| of(run.figures.as_ref()?);
+            let ratios = self.runs.iter().filter_map(|run| {
+                let first = first.iter().find(|first| first.round == run.round).and_then(value)?;
+                (first > 0.0).then_some(value(run)? / first)
+            });
+            Spread::of(ratios)
+        };
         Some(Summary {
             rounds: self.figures().count(),
             client_limited: self.figures().filter(|it| !it.client_limits.is_empty()).count(),
@@ -312,18 +323,22 @@ impl Row {
             switches: median(|it| it.switches),
             memory_bytes: spread(|it| it.memory_bytes),
             messages_per_second: spread(|it| Some(it.messages_per_second))?,
+            merged_share: median(|it| it.merged_share),
+            server_cores: median(|it| Some(it.server_cores)),
             p50_us: spread(|it| it.p50_us),
             p99_us: spread(|it| it.p99_us),
-            ratio,
+            p50_ratio: ratio(|it| it.p50_us),
+            p99_ratio: ratio(|it| it.p99_us),
+            ratio: ratio(measure.figure()),
         })
     }
 }
 
 impl Measure {
-    fn of(self, figures: &Figures) -> Option<f64> {
+    fn figure(self) -> fn(&Figures) -> Option<f64> {
         match self {
-            Self::CpuUs => figures.cpu_us,
-            Self::MemoryBytes => figures.memory_bytes,
+            Self::CpuUs => |figures| figures.cpu_us,
+            Self::MemoryBytes => |figures| figures.memory_bytes,
         }
     }
 }
@@ -367,11 +382,13 @@ impl Figures {
         // Whole ticks say how the exact time divides, and nothing finer.
         let ticks = server.cpu_user_seconds + server.cpu_system_seconds;
         let part = |part: f64| if ticks > 0.0 { server.cpu_seconds * part / ticks } else { 0.0 };
+        let due = (result.messages + result.merged) as f64;
         let at = |name: &str| result.latency.as_ref()?.named(name);
         Ok(Self {
             messages: result.messages,
             seconds: result.duration_seconds,
             messages_per_second: result.messages_per_second.unwrap_or_default(),
+            merged_share: (result.merged > 0).then(|| result.merged as f64 / due),
             cpu_us: server.cpu_per_message_us,
             user_us: each(part(server.cpu_user_seconds)),
             system_us: each(part(server.cpu_system_seconds)),
@@ -418,6 +435,7 @@ pub(super) mod tests {
             messages: 1_000,
             seconds: 1.0,
             messages_per_second: 1_000.0 / cpu_us,
+            merged_share: None,
             cpu_us: Some(cpu_us),
             user_us: Some(cpu_us / 4.0),
             system_us: Some(cpu_us * 0.75),
@@ -428,7 +446,7 @@ pub(super) mod tests {
             memory_bytes: Some(100.0),
             server_cores: 0.5,
             p50_us: Some(10.0),
-            p99_us: Some(20.0),
+            p99_us: Some(cpu_us * cpu_us),
             client_us: Some(1.0),
             client_limits: Vec::new(),
         }
@@ -468,6 +486,9 @@ pub(super) mod tests {
         assert_eq!(one.ratio, Some(Spread { median: 1.0, min: 1.0, max: 1.0 }));
         // Not 5.0 / 3.0, which is what the medians would say.
         assert_eq!(two.ratio, Some(Spread { median: 1.75, min: 1.5, max: 2.0 }));
+        // The first of a round's latencies is 4, then 16; the other's 16, then 36.
+        assert_eq!(two.p99_ratio, Some(Spread { median: 3.125, min: 2.25, max: 4.0 }));
+        assert_eq!(two.p50_ratio, Some(Spread { median: 1.0, min: 1.0, max: 1.0 }));
         assert_eq!((two.rounds, two.client_limited), (2, 2));
         let failure = rows[1].runs[2].failure.as_ref().unwrap();
         assert_eq!(failure.output, "panicked <here>");

@@ -83,7 +83,21 @@ pub(super) fn notes(compared: &Compared) -> Vec<String> {
             "CPU is the server's own, user and system, and that of the kernel's softirq threads on its \
              cores, a message. Softirq is the part of it that went into software interrupts, counted \
              on those cores whoever ran at the time. Waited is the share of the time for which the \
-             server was ready to run and had no core, switches are context switches a message."
+             server was ready to run and had no core, switches are context switches a message, and cores is \
+             the server's CPU by the time that passed."
+                .to_owned(),
+        );
+    }
+    if summaries().any(|it| it.p99_ratio.is_some()) {
+        notes.push(
+            "The ratios behind p50 and p99 are those of the latency, taken in the same way."
+                .to_owned(),
+        );
+    }
+    if summaries().any(|it| it.merged_share.is_some()) {
+        notes.push(
+            "Merged is the share of what was published for a client that did not come to it because a \
+             newer value had; a message is one that came."
                 .to_owned(),
         );
     }
@@ -119,7 +133,7 @@ fn block(workload: &WorkloadResult) -> String {
     let mut text = format!("{name} ({seconds:.1} s a run)\n");
     writeln!(
         text,
-        "{:width$}  {unit:>8} {:>16}  {:>5} {:>16}  {:>6} {:>6} {:>7} {:>6} {:>8}  {:>11} {:>8} {:>8}",
+        "{:width$}  {unit:>8} {:>16}  {:>5} {:>16}  {:>6} {:>6} {:>7} {:>6} {:>8} {:>6}  {:>11} {:>8} {:>5} {:>8} {:>5} {:>16}",
         "server",
         "(least..most)",
         "ratio",
@@ -129,9 +143,13 @@ fn block(workload: &WorkloadResult) -> String {
         "softirq",
         "waited",
         "switches",
+        "cores",
         "messages/s",
         "p50",
-        "p99"
+        "ratio",
+        "p99",
+        "ratio",
+        "(interval)"
     )
     .expect("writing to a String cannot fail");
     for row in rows {
@@ -152,7 +170,7 @@ fn cells(summary: &Summary, measure: Measure, rounds: usize) -> String {
     let one = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), significant);
     let measured = measure.spread(summary);
     format!(
-        "{:>8} {:>16}  {:>5} {:>16}  {:>6} {:>6} {:>7} {:>6} {:>8}  {:>11} {:>8} {:>8}{}",
+        "{:>8} {:>16}  {:>5} {:>16}  {:>6} {:>6} {:>7} {:>6} {:>8} {:>6}  {:>11} {:>8} {:>5} {:>8} {:>5} {:>16}{}",
         median(measured, measure.show()),
         interval(measured, measure.show()),
         median(summary.ratio, ratio),
@@ -162,9 +180,13 @@ fn cells(summary: &Summary, measure: Measure, rounds: usize) -> String {
         one(summary.softirq_us),
         waited(summary),
         one(summary.switches),
+        one(summary.server_cores),
         rounded(summary.messages_per_second.median),
         median(summary.p50_us, microseconds),
+        median(summary.p50_ratio, ratio),
         median(summary.p99_us, microseconds),
+        median(summary.p99_ratio, ratio),
+        interval(summary.p99_ratio, ratio),
         marks(summary, rounds)
     )
 }
@@ -207,13 +229,16 @@ pub(super) fn ratio(ratio: f64) -> String {
     format!("{ratio:.2}")
 }
 
-/// The marks of rounds that the generator limited, and of those that have no figures.
+/// What was merged away, and the marks of rounds that the generator limited or that have no figures.
 pub(super) fn marks(summary: &Summary, runs: usize) -> String {
     let rounds = summary.rounds;
     let mut marks = match summary.client_limited {
         0 => String::new(),
         limited => format!(" *{limited}/{rounds}"),
     };
+    if let Some(share) = summary.merged_share {
+        write!(marks, " merged {:.1} %", share * 100.0).expect("writing to a String cannot fail");
+    }
     if rounds < runs {
         write!(marks, " failed {}/{runs}", runs - rounds).expect("writing to a String cannot fail");
     }
@@ -231,6 +256,7 @@ mod tests {
         let row = |name: &str| table.lines().find(|line| line.starts_with(name)).unwrap();
         assert!(row("one ").contains("3.00     (2.00..4.00)   1.00"), "{table}");
         assert!(row("two ").contains("1.75     (1.50..2.00)"), "{table}");
+        assert!(row("two ").contains("3.12     (2.25..4.00)"), "{table}");
         assert!(row("two ").ends_with("*2/2 failed 1/3") && !row("one ").contains('*'), "{table}");
         assert!(table.contains("FAILED: two, echo, round 3: the server ended"), "{table}");
         assert!(table.contains("    | panicked <here>"), "{table}");

@@ -63,6 +63,7 @@ fn differences(first: &Report, second: &Report) -> Vec<String> {
             ("connections", config.connections.to_string()),
             ("size", config.size.clone().unwrap_or_default()),
             ("depth", config.depth.map_or_else(String::new, |depth| depth.to_string())),
+            ("topics", config.topics.map_or_else(String::new, |topics| topics.to_string())),
             ("rate", rates.join(" ")),
             ("deflate", format!("{:?}", config.deflate).to_lowercase()),
         ]
@@ -88,6 +89,11 @@ struct Figure {
 
 const FIGURES: &[Figure] = &[
     Figure { name: "messages/s", of: |it| it.result.messages_per_second, show: rounded },
+    Figure {
+        name: "merged away",
+        of: |it| (it.result.merged > 0).then_some(it.result.merged as f64),
+        show: rounded,
+    },
     Figure { name: "latency p50", of: |it| at(it, "p50"), show: microseconds },
     Figure { name: "latency p90", of: |it| at(it, "p90"), show: microseconds },
     Figure { name: "latency p99", of: |it| at(it, "p99"), show: microseconds },

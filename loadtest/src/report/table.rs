@@ -26,6 +26,9 @@ pub fn table(report: &Report) -> String {
     let early = if result.interrupted { " (interrupted)" } else { "" };
     rows.row("duration", &format!("{:.2} s{early}", result.duration_seconds));
     rows.row("messages", &grouped(result.messages));
+    if result.merged > 0 {
+        rows.row("merged", &merged(result));
+    }
     rows.figures(result);
     if let Some(sends) = &result.sends {
         rows.row("sends", &departures(sends));
@@ -266,6 +269,17 @@ fn deflated(config: &Config, result: &Results) -> String {
     text
 }
 
+fn merged(result: &Results) -> String {
+    let Results { merged, messages, duration_seconds, .. } = result;
+    let owed = (merged + messages) as f64;
+    format!(
+        "{} more were not sent, as a newer value had come: {:.1} % of {} a second",
+        grouped(*merged),
+        *merged as f64 / owed * 100.0,
+        rounded(owed / duration_seconds.max(f64::MIN_POSITIVE))
+    )
+}
+
 fn resumed(result: &Results) -> String {
     let [resumed, opened] =
         [result.connections_resumed, result.connections_opened].map(|it| grouped(it as u64));
@@ -276,6 +290,11 @@ fn clients(config: &Config) -> String {
     let mut text = format!("{} clients", grouped(config.connections as u64));
     if let Some(size) = &config.size {
         write!(text, ", messages of {size} bytes").expect("writing to a String cannot fail");
+    }
+    if let Some((topics, of_each)) = config.topics.zip(config.topics_of_each) {
+        let [topics, of_each] = [topics, of_each].map(|number| grouped(number as u64));
+        write!(text, ", {of_each} of {topics} topics each")
+            .expect("writing to a String cannot fail");
     }
     if let Some(depth) = config.depth {
         let most = if config.model == "open" { "at most " } else { "" };

@@ -9,7 +9,7 @@ use crate::measure::{Measured, Point, StageMeasured};
 use crate::plan::Ramp;
 
 /// The load in so many parts, each with its share of connections and rates. Only the first tells a
-/// fan-out server to begin.
+/// fan-out server to begin, and each draws other lists of topics.
 pub(super) fn shares(load: &Load, processes: usize) -> Vec<Load> {
     let mut shares = Vec::new();
     let mut begun = 0;
@@ -29,6 +29,9 @@ pub(super) fn shares(load: &Load, processes: usize) -> Vec<Load> {
         }
         if let Work::Fanout { starts } = &mut share.work {
             *starts = *starts && number == 0;
+        }
+        if let Some(topics) = &mut share.topics {
+            topics.seed += number as u64;
         }
         share.sources = sources(&load.sources, number, processes);
         shares.push(share);

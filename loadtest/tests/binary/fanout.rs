@@ -131,3 +131,75 @@ fn a_server_that_publishes_nothing_fails_the_run_and_is_explained() {
     assert_eq!((run.errors(), run.code), (vec![], Some(1)));
     assert!(run.table.contains("does the server begin on the text message `start`?"));
 }
+
+/// Answers every subscription with `answer`, and on `start` publishes what `script` makes of the topics
+/// of a connection: sequence numbers of topics.
+fn publishing_topics(
+    answer: &'static str,
+    script: impl Fn(&[u32]) -> Vec<(u32, u64)> + Send + Sync + 'static,
+) -> SocketAddr {
+    let started = Arc::new((Mutex::new(false), Condvar::new()));
+    server::start(move |_, stream| {
+        let mut reader = tungstenite::accept(stream).unwrap();
+        let stream = reader.get_ref().try_clone().unwrap();
+        let mut writer = WebSocket::from_raw_socket(stream, Role::Server, None);
+        let asked = reader.read().unwrap().into_text().unwrap();
+        let names = asked.strip_prefix("subscribe ").unwrap().split(',');
+        let topics: Vec<u32> = names.map(|name| name.parse().unwrap()).collect();
+        writer.send(Message::text(answer)).unwrap();
+        let starter = Arc::clone(&started);
+        thread::spawn(move || {
+            server::serve(&mut reader, |_, _, message| {
+                assert_eq!(message, Message::text("start"));
+                *starter.0.lock().unwrap() = true;
+                starter.1.notify_all();
+                Ok(())
+            });
+        });
+        let (flag, condition) = &*started;
+        drop(condition.wait_while(flag.lock().unwrap(), |started| !*started).unwrap());
+        for (topic, sequence) in script(&topics) {
+            let Message::Binary(payload) = stamped(clock::now(), sequence, 125) else { continue };
+            let mut payload = payload.to_vec();
+            payload[16..20].copy_from_slice(&topic.to_le_bytes());
+            writer.send(Message::binary(payload)).unwrap();
+        }
+    })
+}
+
+#[test]
+fn topics_are_subscribed_to_first_and_checked_each_by_itself() {
+    type Errors = [(&'static str, u64)];
+    let each = |topics: &[u32], numbers: &[u64]| {
+        let of = |number: &u64| topics.iter().map(|topic| (*topic, *number)).collect::<Vec<_>>();
+        numbers.iter().flat_map(of).collect::<Vec<_>>()
+    };
+    let cases: [(&str, &'static [u64], &Errors, u64); 3] = [
+        ("subscribed distinct", &[0, 1, 2], &[], 0),
+        ("subscribed merge", &[1, 4], &[], 3 * 3 * 3),
+        ("subscribed distinct", &[0, 4], &[("gap", 3 * 3 * 3)], 0),
+    ];
+    for (answer, numbers, errors, merged) in cases {
+        let attempt = |duration: &str| {
+            let address = publishing_topics(answer, move |topics| each(topics, numbers));
+            let arguments =
+                format!("--connections 3 --topics 20 --topics-of-each 3 --duration {duration}");
+            load("fanout", address, &arguments)
+        };
+        let messages = 3 * 3 * numbers.len() as u64;
+        let run = with_time(200, attempt, |run| run.result("messages") == messages);
+        assert!(run.has_errors(errors), "{answer}: {}", run.table);
+        assert_eq!((run.result("messages"), run.result("merged")), (messages, merged), "{answer}");
+        let config = &run.report["config"];
+        assert_eq!((&config["topics"], &config["topics_of_each"]), (&20.into(), &3.into()));
+        assert_eq!(run.table.contains("as a newer value had come"), merged > 0, "{}", run.table);
+    }
+}
+
+#[test]
+fn idle_clients_may_be_subscribers() {
+    let address = publishing_topics("subscribed distinct", |_| Vec::new());
+    let arguments = "--connections 2 --topics 5 --topics-of-each 2 --duration 50ms";
+    let run = load("idle", address, arguments);
+    assert_eq!((run.errors(), run.code), (vec![], Some(0)), "{}", run.table);
+}
