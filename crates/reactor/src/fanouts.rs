@@ -8,6 +8,7 @@
 //! Invariant: a connection is in one audience for life, so it sees publications in one order.
 
 use std::ops::{Index, IndexMut};
+use std::sync::Arc;
 
 use tickwire_fanout::{Fanout, FanoutLimits, Slot, TopicKey};
 
@@ -127,6 +128,17 @@ impl Fanouts {
     pub(crate) fn followed(&self, audience: Audience, slot: Slot) -> Vec<TopicKey> {
         let fanout = &self[audience];
         fanout.subscriptions(slot).filter(|topic| fanout.follows(slot, *topic)).collect()
+    }
+
+    /// How much every audience has been given to deliver so far.
+    pub(crate) fn heads(&self) -> Arc<[u64]> {
+        self.audiences.iter().map(|(_, fanout)| fanout.head()).collect()
+    }
+
+    /// Whether all of that is delivered. An audience that was not there then owes nothing of it.
+    pub(crate) fn has_delivered(&self, heads: &[u64]) -> bool {
+        let mut audiences = self.audiences.iter().zip(heads);
+        audiences.all(|((_, fanout), head)| fanout.delivered() >= *head)
     }
 
     /// Whether nobody gets the values of a topic.

@@ -296,7 +296,7 @@ impl<H: Handler, B: Backend> Shard<H, B> {
         let delivered = counters.publications - counters.retained_now;
         mailbox.set_delivered(delivered);
         self.local.hub.progress.notify();
-        self.local.forget_gone(delivered);
+        self.local.forget_gone();
     }
 }
 

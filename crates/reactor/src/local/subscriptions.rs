@@ -31,11 +31,11 @@ pub(crate) struct Wanted {
 }
 
 /// A topic that is gone, whose last publications may still be owed to somebody.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Gone {
     topic: TopicKey,
-    /// Once so many of the shard's publications are delivered nothing of it is owed any more.
-    behind: u64,
+    /// Once every audience is given everything up to here nothing of it is owed any more.
+    behind: Arc<[u64]>,
 }
 
 impl Wanted {
@@ -295,19 +295,26 @@ impl Local {
 
     /// Takes note of topics that are gone, all of whose publications have been taken from the mailbox.
     pub(crate) fn note_gone(&mut self) {
-        let behind = self.counters.publications;
-        self.gone.extend(self.going.drain(..).map(|topic| Gone { topic, behind }));
+        if self.going.is_empty() {
+            return;
+        }
+        let behind = self.fanouts.heads();
+        let gone = |topic| Gone { topic, behind: Arc::clone(&behind) };
+        self.gone.extend(self.going.drain(..).map(gone));
     }
 
-    /// Forgets topics that are gone and of which nothing is owed any more, once so many publications
-    /// are delivered; and others if they are too many.
-    pub(crate) fn forget_gone(&mut self, delivered: u64) {
-        while let Some(gone) = self.gone.front().copied()
-            && (gone.behind <= delivered && !self.fanouts.is_value_owed(gone.topic)
-                || self.gone.len() > Self::GONE_MAX)
-        {
+    /// Forgets topics that are gone and of which nothing is owed any more; and others if they are too
+    /// many.
+    pub(crate) fn forget_gone(&mut self) {
+        while let Some(gone) = self.gone.front() {
+            let topic = gone.topic;
+            let is_owed =
+                !self.fanouts.has_delivered(&gone.behind) || self.fanouts.is_value_owed(topic);
+            if is_owed && self.gone.len() <= Self::GONE_MAX {
+                return;
+            }
             self.gone.pop_front();
-            self.forget_topic(gone.topic);
+            self.forget_topic(topic);
         }
     }
 

@@ -106,6 +106,7 @@ in_each_world!(
     what_a_connection_held_is_given_back,
     a_compressor_that_gives_memory_back_is_counted,
     a_topic_is_left_only_when_nobody_of_any_window_holds_it,
+    a_topic_that_is_gone_is_owed_however_much_goes_to_another_window,
     a_bomb_in_ten_fragments_ends_at_the_message_limit,
     a_slow_peer_gets_every_compressed_publication,
 );
@@ -335,6 +336,33 @@ fn a_topic_is_left_only_when_nobody_of_any_window_holds_it(place: &impl Place) {
     assert_eq!(session.heard(zlib.peer), "still here");
     session.part(zlib.peer);
     session.until("nobody is left", |_| !topic.has_subscribers());
+}
+
+fn a_topic_that_is_gone_is_owed_however_much_goes_to_another_window(place: &impl Place) {
+    let mut session = Session::start(place, setup(Deflate::shared()));
+    let publisher = session.world.publisher();
+    let slow = session.connect_narrow();
+    session.upgrade(slow, "/script");
+    session.say(slow, "watch room*");
+    assert_eq!(session.heard(slow), "watching");
+    let mut zlib = Zlib::open(&mut session, "/script", OFFER, SHARED);
+    session.say(zlib.peer, "subscribe prices");
+    assert_eq!(zlib.heard(&mut session).0, "subscribed after 0");
+    let (room, prices) = (publisher.topic("room"), publisher.topic("prices"));
+    let texts: Vec<String> = (0..300).map(|number| numbered(number, 3_000)).collect();
+    for text in &texts {
+        publisher.publish(&room, Kind::Text, text.as_bytes());
+    }
+    session.until("it lags", |world| world.counters().lagging_now == 1);
+    drop(room);
+    for number in 0..2 * texts.len() as u64 {
+        let text = numbered(number, 10);
+        publisher.publish(&prices, Kind::Text, text.as_bytes());
+        assert_eq!(zlib.heard(&mut session).0, text);
+    }
+    for text in texts {
+        assert_eq!(session.heard(slow), text);
+    }
 }
 
 fn a_bomb_in_ten_fragments_ends_at_the_message_limit(place: &impl Place) {
