@@ -13,7 +13,9 @@ use tickwire_reactor::Counters;
 use tickwire_reactor::io::sim::Held;
 
 use crate::ledger::Invariant;
+use crate::note::Note;
 use crate::random::Random;
+use crate::topics::LASTING;
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,12 +30,29 @@ pub(crate) enum Fault {
     DoubleFrame,
     /// Two messages to one peer.
     ExchangeFrames,
+    /// A publication comes twice.
+    DoublePublication,
+    /// Nothing comes of topics that were made later.
+    LoseRooms,
+    /// The first of what a client has missed.
+    LoseMissed,
     LoseClose,
     ChangeCode,
     /// A message that a peer has sent.
     LoseAsked,
     /// A message that a handler has sent.
     ForgetSent,
+    /// A pattern that is unsubscribed goes on.
+    WatchOn,
+    /// One of the topics that a pattern takes in.
+    HideJoined,
+    /// Numbers of another numbering are taken for the topic's own.
+    BelieveEpoch,
+    /// A client that comes back is given a part.
+    ResumeLate,
+    /// A topic keeps more, or less, than it was told.
+    KeepMore,
+    KeepLess,
     TellTwice,
     CountTwice,
     KeepTooMuch,
@@ -43,7 +62,7 @@ pub(crate) enum Fault {
 
 impl Fault {
     /// Each with the promises of which one must be seen broken first.
-    pub(crate) const ALL: [(Self, &[Invariant]); 17] = {
+    pub(crate) const ALL: [(Self, &[Invariant]); 26] = {
         use Invariant::{Budget, Calls, Delivery, Ending, Framing, Leftovers, Sums};
         [
             (Self::LoseByte, &[Framing, Delivery, Ending]),
@@ -54,10 +73,19 @@ impl Fault {
             (Self::LoseFrame, &[Delivery]),
             (Self::DoubleFrame, &[Delivery]),
             (Self::ExchangeFrames, &[Delivery]),
+            (Self::DoublePublication, &[Delivery]),
+            (Self::LoseRooms, &[Delivery]),
+            (Self::LoseMissed, &[Delivery]),
             (Self::LoseClose, &[Ending]),
             (Self::ChangeCode, &[Ending]),
             (Self::LoseAsked, &[Delivery]),
             (Self::ForgetSent, &[Delivery]),
+            (Self::WatchOn, &[Delivery]),
+            (Self::HideJoined, &[Delivery]),
+            (Self::BelieveEpoch, &[Delivery]),
+            (Self::ResumeLate, &[Delivery]),
+            (Self::KeepMore, &[Delivery]),
+            (Self::KeepLess, &[Delivery]),
             (Self::TellTwice, &[Calls]),
             (Self::CountTwice, &[Sums]),
             (Self::KeepTooMuch, &[Budget]),
@@ -69,7 +97,8 @@ impl Fault {
     /// Spoils `bytes` on their way to a peer with an open WebSocket. They begin with a frame that is
     /// not compressed if `is_plain`.
     pub(crate) fn strike(self, bytes: &mut Vec<u8>, is_plain: bool, random: &mut Random) {
-        if bytes.is_empty() || !random.one_in(20) {
+        let is_always = matches!(self, Self::LoseRooms | Self::LoseMissed);
+        if bytes.is_empty() || !(is_always || random.one_in(20)) {
             return;
         }
         let at = random.below(bytes.len());
@@ -106,6 +135,20 @@ impl Fault {
             Self::ExchangeFrames => both(is_own)(&frames)
                 .filter(|at| frames[*at] != frames[at + 1])
                 .map(|at| (at, frames.splice(at..at + 2, []).rev().collect::<Vec<_>>().concat())),
+            Self::DoublePublication => {
+                first(is_publication)(&frames).map(|at| (at, frames[at].to_vec()))
+            }
+            Self::LoseRooms => first(is_of_a_room)(&frames).map(|at| {
+                frames.retain(|frame| !is_of_a_room(frame));
+                (at, Vec::new())
+            }),
+            Self::LoseMissed => {
+                let at = frames.windows(2).position(|it| is_answer(it[0]) && is_publication(it[1]));
+                at.map(|at| {
+                    frames.remove(at + 1);
+                    (at, Vec::new())
+                })
+            }
             Self::LoseClose => first(is_close)(&frames).map(|at| {
                 frames.remove(at);
                 (at, Vec::new())
@@ -164,6 +207,22 @@ fn is_message(frame: &[u8]) -> bool {
 /// Whether it is a whole message of the handler, uncompressed.
 fn is_own(frame: &[u8]) -> bool {
     lane(frame).is_some_and(|lane| lane != b'P' && lane != b'D')
+}
+
+fn is_publication(frame: &[u8]) -> bool {
+    lane(frame) == Some(b'P')
+}
+
+/// Whether it is the answer to a client that comes back and gets what it missed.
+fn is_answer(frame: &[u8]) -> bool {
+    lane(frame) == Some(b'a')
+}
+
+/// Whether it is a publication of a topic that does not last.
+fn is_of_a_room(frame: &[u8]) -> bool {
+    let payload = if frame.get(1) == Some(&126) { 4 } else { 2 };
+    let note = frame.get(payload..).filter(|_| is_publication(frame)).and_then(Note::read);
+    note.is_some_and(|note| note.about >= LASTING as u64)
 }
 
 fn is_close(frame: &[u8]) -> bool {

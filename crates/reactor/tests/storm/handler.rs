@@ -7,26 +7,30 @@
 //!
 //! Invariant: the ledger is never borrowed while the engine is called, which may call back.
 
+mod subscribing;
+
 use std::net::SocketAddr;
 use std::panic::resume_unwind;
 use std::time::Duration;
 
 use tickwire_protocol::{Accepted, CloseCode, Kind, Message, Role};
 use tickwire_reactor::{
-    Answer, Connection, Connector, Destination, Ended, Handler, Lagged, Publisher, Request,
-    Response, ShardStart, Unconnected,
+    Answer, Connection, Connector, Destination, Ended, Handler, Lagged, PatternError, Publisher,
+    Request, Response, ShardStart, Topic, Unconnected,
 };
 
+use crate::fault::Fault;
 use crate::ledger::{Book, Invariant, Stage};
 use crate::manner::{AtClose, AtLag, AtOpen, AtRequest, AtShutdown, Manner};
 use crate::note::Note;
+use crate::topics::{NAMES, find};
 
 /// One shard's share of the application.
 pub(crate) struct Application {
     book: Book,
     publisher: Publisher,
-    /// It forgets one message that it has written down: a fault, planted to see that it is found.
-    forgetful: bool,
+    /// What it does wrong, planted to see that it is found.
+    fault: Option<Fault>,
 }
 
 /// What it keeps of a connection: which session it is. It is counted from making it to dropping it.
@@ -71,16 +75,16 @@ pub(crate) const BURST_BYTES_MAX: usize = 20 * 1024;
 pub(crate) const PAGE_BYTES: usize = 30_000;
 
 impl Application {
-    pub(crate) fn new(shard: &ShardStart, book: Book, forgetful: bool) -> Self {
-        Self { book, publisher: shard.publisher.clone(), forgetful }
+    pub(crate) fn new(shard: &ShardStart, book: Book, fault: Option<Fault>) -> Self {
+        Self { book, publisher: shard.publisher.clone(), fault }
     }
 
     /// Sends a message to the connection, and writes it down.
     fn say(&mut self, connection: &mut Connection<'_, Ticket>, note: Note, kind: Kind) {
         let number = connection.state.number;
         self.book.borrow_mut().send(number, note, kind);
-        if self.forgetful && note.number > 20 {
-            self.forgetful = false;
+        if self.fault == Some(Fault::ForgetSent) && note.number > 20 {
+            self.fault = None;
             return;
         }
         connection.send(kind, &note.payload());
@@ -100,11 +104,10 @@ impl Application {
                 }
             }
             b's' => self.subscribe(connection, note.about),
-            b'u' => {
-                let topic = self.topic(note.about);
-                let held = connection.unsubscribe(&self.book.borrow().topics[topic].topic.clone());
-                self.say(connection, Note::new(b'u', topic as u64, u64::from(held), 0), Kind::Text);
-            }
+            b'u' => self.unsubscribe(connection, note.about),
+            b'q' => self.watch(connection, note.about),
+            b'v' => self.unwatch(connection, note.about),
+            b'a' => self.resume(connection, note),
             b'p' | b'o' => self.publish(connection, number, note),
             b'c' => {
                 let code = 4_000 + u16::try_from(note.about % 1_000).expect("small");
@@ -147,39 +150,18 @@ impl Application {
         self.book.borrow_mut().check(is_wanted, Invariant::Budget, detail);
     }
 
-    fn topic(&self, about: u64) -> usize {
-        let topics = self.book.borrow().topics.len();
-        usize::try_from(about).expect("small") % topics
-    }
-
-    fn subscribe(&mut self, connection: &mut Connection<'_, Ticket>, about: u64) {
-        let index = self.topic(about);
-        let number = connection.state.number;
-        let topic = self.book.borrow().topics[index].topic.clone();
-        let retained = connection.subscribe(&topic);
-        let mut book = self.book.borrow_mut();
-        let (seq, value) = (book.topics[index].tags.len() as u64, book.topics[index].retained);
-        let is_seq = retained.seq == seq;
-        book.check(is_seq, Invariant::Delivery, || format!("{topic:?}: {} of {seq}", retained.seq));
-        let is_value = retained.frame.is_some() == value.is_some();
-        book.check(is_value, Invariant::Delivery, || format!("{topic:?} retains {retained:?}"));
-        drop(book);
-        self.say(connection, Note::new(b's', seq, index as u64, 0), Kind::Text);
-        if let Some((value, frame)) = value.zip(retained.frame) {
-            // What is retained was checked to be what was written if it arrives as such.
-            self.book.borrow_mut().send(number, value, Kind::Text);
-            connection.send_frame(&frame);
-        }
+    /// The topic that a note is about, and its record.
+    fn topic(&self, about: u64) -> (usize, Topic) {
+        let name = usize::try_from(about).expect("small") % NAMES.len();
+        find(&self.book, &self.publisher, name)
     }
 
     fn publish(&self, connection: &Connection<'_, Ticket>, number: usize, note: Note) {
-        let index = self.topic(note.about);
-        let mut book = self.book.borrow_mut();
-        let topic = book.topics[index].topic.clone();
+        let (record, topic) = self.topic(note.about);
         let to_others = note.lane == b'o';
-        let tag = book.publication(index, to_others.then_some(number));
-        drop(book);
-        let payload = Note::new(b'P', tag as u64, index as u64, note.bytes).payload();
+        let except = to_others.then_some(number);
+        let tag = self.book.borrow_mut().publication(record, note.bytes, except);
+        let payload = self.book.borrow().publications[tag].note.payload();
         let published = if to_others {
             connection.publish_to_others(&topic, Kind::Text, &payload)
         } else {
@@ -354,7 +336,8 @@ impl Handler for Application {
         drop(book);
         match lag {
             AtLag::Skip => {
-                self.say(connection, Note::new(b'l', 0, 0, 0), Kind::Text);
+                let known = self.book.borrow().topics.len() as u64;
+                self.say(connection, Note::new(b'l', known, 0, 0), Kind::Text);
                 Lagged::Skip
             }
             AtLag::Close => {
@@ -400,10 +383,17 @@ impl Handler for Application {
         match manner.close {
             AtClose::Nothing | AtClose::PanicLater => {}
             AtClose::Undead => {
-                let topic = self.book.borrow().topics[0].topic.clone();
+                let (record, topic) = self.topic(0);
+                let epoch = topic.epoch();
                 connection.send_text("boo");
                 connection.ping(b"boo");
                 connection.subscribe(&topic);
+                connection.resume(&topic, epoch, 0);
+                let watched = connection.subscribe_pattern("*");
+                let is_refused = matches!(watched, Err(PatternError::NoSubscriber));
+                self.book.borrow_mut().check(is_refused, Invariant::Calls, || {
+                    format!("{number}, which is over, watches {watched:?} and {record}")
+                });
                 connection.set_timer(Duration::from_millis(1));
                 connection.close(CloseCode::NORMAL, "boo");
             }

@@ -8,17 +8,18 @@
 //! panics: an engine turns a handler's panic into Close 1011.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
 use tickwire_protocol::{CloseCode, Kind, Role};
-use tickwire_reactor::{ConnectionId, Ended, Limits, Topic};
+use tickwire_reactor::{ConnectionId, Ended, Limits};
 
 use crate::manner::Manner;
 use crate::note::Note;
 use crate::random::Random;
+use crate::topics::{Memory, NAMES, Publication, Record};
 
 /// The ledger as all that write in it hold it.
 pub(crate) type Book = Rc<RefCell<Ledger>>;
@@ -64,8 +65,12 @@ pub(crate) struct Ledger {
     pub(crate) random: Random,
     pub(crate) sessions: Vec<Session>,
     pub(crate) topics: Vec<Record>,
+    /// The last of each name.
+    pub(crate) latest: BTreeMap<usize, usize>,
     /// By the number that is in the message.
     pub(crate) publications: Vec<Publication>,
+    /// How far clients had come that are gone.
+    pub(crate) memories: VecDeque<Memory>,
     pub(crate) tally: Tally,
     pub(crate) shutdown_at: Option<Duration>,
     /// How long after that whoever is left is dropped.
@@ -95,25 +100,6 @@ pub(crate) struct Tally {
     pub(crate) lagged: u64,
     pub(crate) panics: u64,
     pub(crate) unconnected: u64,
-}
-
-/// A topic of the storm.
-pub(crate) struct Record {
-    pub(crate) topic: Topic,
-    /// The number of the publication by its place in the topic.
-    pub(crate) tags: Vec<u32>,
-    /// What a new subscriber is given.
-    pub(crate) retained: Option<Note>,
-}
-
-/// One publication, or one that found a mailbox full and so is none.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Publication {
-    pub(crate) topic: usize,
-    /// 0: there is none.
-    pub(crate) seq: u64,
-    /// The session that is not to get it.
-    pub(crate) except: Option<usize>,
 }
 
 /// How far a session is, as far as its handler was told.
@@ -161,6 +147,9 @@ pub(crate) struct Session {
     dawdled_from: Option<Duration>,
     /// Ends that somebody has brought about.
     excuses: Vec<Ended>,
+    /// The topics that it is subscribed to by their names, and its patterns.
+    pub(crate) named: BTreeSet<usize>,
+    pub(crate) patterns: BTreeSet<usize>,
 }
 
 impl Ledger {
@@ -171,7 +160,9 @@ impl Ledger {
             random,
             sessions: Vec::new(),
             topics: Vec::new(),
+            latest: BTreeMap::new(),
             publications: Vec::new(),
+            memories: VecDeque::new(),
             tally: Tally::default(),
             shutdown_at: None,
             shutdown_patience: Duration::ZERO,
@@ -223,6 +214,8 @@ impl Ledger {
             stall: Duration::ZERO,
             dawdled_from: None,
             excuses: Vec::new(),
+            named: BTreeSet::new(),
+            patterns: BTreeSet::new(),
         });
         self.sessions.len() - 1
     }
@@ -322,6 +315,7 @@ impl Ledger {
         session.over_at = now;
         session.timer = None;
         self.open.retain(|it| *it != number);
+        self.unname_all(number);
         self.tally.closed += 1;
         self.check(is_explained, Invariant::Ending, || {
             format!("{number} ends by {ended:?} for nothing")
@@ -341,7 +335,9 @@ impl Ledger {
                     || session.dawdled_from.is_some_and(is_late);
                 let unsent = session.owed_bytes > unsent_least(limits);
                 let pings = session.peer_pings > u64::from(limits.pings_per_second_max);
-                begun || unsent || pings || session.stall >= limits.message_timeout
+                let patterns =
+                    !session.patterns.is_empty() && limits.pattern_topics_max < NAMES.len();
+                begun || unsent || pings || patterns || session.stall >= limits.message_timeout
             }
             Ended::ByUs(CloseCode::TRY_AGAIN_LATER) => limits.memory_max.is_some(),
             Ended::Lost => {
@@ -400,29 +396,10 @@ impl Ledger {
         self.sessions[session].id.map(|id| (session, id))
     }
 
-    /// Takes note of a publication that is about to be made; gives its number.
-    pub(crate) fn publication(&mut self, topic: usize, except: Option<usize>) -> usize {
-        self.publications.push(Publication { topic, seq: 0, except });
-        self.publications.len() - 1
-    }
-
-    /// A publication was made, and this is its place in its topic.
-    pub(crate) fn published(&mut self, tag: usize, seq: u64) {
-        let publication = &mut self.publications[tag];
-        publication.seq = seq;
-        let tags = &mut self.topics[publication.topic].tags;
-        tags.push(u32::try_from(tag).expect("less than 2^32 publications"));
-        let expected = tags.len() as u64;
-        self.letters.iter_mut().for_each(|letters| *letters += 1);
-        self.check(seq == expected, Invariant::Delivery, || {
-            format!("a publication is number {seq} of its topic, and should be {expected}")
-        });
-    }
-
     /// Whether there is room for a letter in the mailbox of a shard, which is then used.
     pub(crate) fn post(&mut self, shard: usize) -> bool {
         // In the midst of a turn whoever is at the door may be handed over.
-        let most = self.letters[shard] + self.at_the_door + 1;
+        let most = self.letters[shard] + NOTICES + self.at_the_door + 1;
         let has_room = most < self.limits.mailbox_letters_max;
         self.letters[shard] += usize::from(has_room);
         has_room
@@ -430,16 +407,25 @@ impl Ledger {
 
     /// Whether there is room for one more letter in every mailbox, between two turns.
     pub(crate) fn has_room_everywhere(&self) -> bool {
-        self.letters.iter().all(|letters| letters + 1 < self.limits.mailbox_letters_max)
+        let most = self.limits.mailbox_letters_max;
+        self.letters.iter().all(|letters| letters + NOTICES + 1 < most)
     }
 }
 
 impl Session {
+    /// Whether this is what its handler has sent before all that has not arrived.
+    pub(crate) fn is_next(&self, note: Note, kind: Kind) -> bool {
+        self.own.front() == Some(&(note, kind))
+    }
+
     /// Messages on their way to the peer: of handlers, and of other threads.
     pub(crate) fn on_the_way(&self) -> (usize, usize) {
         (self.own.len(), self.direct.len())
     }
 }
+
+/// The letter that a shard is sent for topics that are made or gone, if it has none.
+const NOTICES: usize = 1;
 
 /// The longest header of a frame from a server.
 const HEADER_BYTES: usize = 10;

@@ -2,10 +2,11 @@
 //!
 //! A step is a few acts of peers, publishers and other threads, then some turns of the shards in an
 //! order of its own, then those who read do so. Now and then everything calms down and is held
-//! against what was promised. `checks` is what is looked at, `setting` with what limits a life is
-//! lived.
+//! against what was promised. `checks` is what is looked at, `publishing` what is done to topics,
+//! `setting` with what limits a life is lived.
 
 mod checks;
+mod publishing;
 mod setting;
 
 use std::cell::RefCell;
@@ -14,16 +15,17 @@ use std::time::Duration;
 
 use tickwire_protocol::{CloseCode, Kind, Role};
 use tickwire_reactor::io::sim::Simulation;
-use tickwire_reactor::{Counters, Publisher};
+use tickwire_reactor::{Counters, Publisher, Topic};
 
 use crate::fault::Fault;
 use crate::handler::{Application, FAR, Ticket};
-use crate::ledger::{Book, Ledger, Record, Violation};
+use crate::ledger::{Book, Ledger, Violation};
 use crate::manner::Manner;
 use crate::note::Note;
 use crate::peer::{Peer, Request, Temper};
 use crate::random::Random;
 use crate::storm::{Outcome, hashed};
+use crate::topics::{LASTING, find};
 
 /// A server, and all who have to do with it.
 pub(crate) struct Life {
@@ -32,6 +34,8 @@ pub(crate) struct Life {
     publisher: Publisher,
     book: Book,
     peers: Vec<Peer>,
+    /// Rooms that somebody has, by their records.
+    rooms: Vec<(usize, Topic)>,
     shards: usize,
     /// Peers that it has at most, but for storms of connections.
     peers_max: usize,
@@ -48,8 +52,8 @@ pub(crate) struct Life {
 /// Letters that other threads number.
 const DIRECT_BYTES_MAX: usize = 6_000;
 
-/// The topics.
-const TOPICS: [&str; 5] = ["gold", "iron", "zinc", "lead", "tin"];
+/// Rooms that others than shards have at a time.
+const ROOMS_HELD: usize = 4;
 
 impl Life {
     pub(crate) fn new(seed: u64, fault: Option<Fault>) -> Self {
@@ -57,14 +61,12 @@ impl Life {
         let config = setting::config(&mut random);
         let handlers = Random::new(random.next());
         let book = Rc::new(RefCell::new(Ledger::new(config.limits, config.shards, handlers)));
-        let forgetful = fault == Some(Fault::ForgetSent);
         let make =
-            |shard: tickwire_reactor::ShardStart| Application::new(&shard, book.clone(), forgetful);
+            |shard: tickwire_reactor::ShardStart| Application::new(&shard, book.clone(), fault);
         let simulation = Simulation::with_config(random.next(), &config, make);
         let publisher = simulation.publisher();
-        for name in TOPICS {
-            let topic = publisher.topic(name);
-            book.borrow_mut().topics.push(Record { topic, tags: Vec::new(), retained: None });
+        for name in 0..LASTING {
+            find(&book, &publisher, name);
         }
         Self {
             peers_max: random.pick(&[4, 12, 40]),
@@ -73,6 +75,7 @@ impl Life {
             publisher,
             book,
             peers: Vec::new(),
+            rooms: Vec::new(),
             shards: config.shards,
             fault,
             steps: 0,
@@ -137,6 +140,9 @@ impl Life {
             88 if self.random.one_in(4) => self.wait_politely(),
             89 if self.random.one_in(4) => self.close_lagging(),
             90 => self.retain(),
+            91..=92 => self.keep(),
+            93..=94 => self.forget(),
+            95..=97 => self.let_go(),
             _ if self.peers.is_empty() => self.connect(),
             _ => {
                 let index = self.random.below(self.peers.len());
@@ -185,44 +191,6 @@ impl Life {
                 peer.reset(&mut self.simulation, &self.book);
             }
         }
-    }
-
-    /// One or several publications of another thread to one of the topics.
-    fn publish(&mut self) {
-        let index = self.random.below(TOPICS.len());
-        let topic = self.book.borrow().topics[index].topic.clone();
-        let batch = self.publisher.batch();
-        for _ in 0..=self.random.below(12) {
-            if !self.book.borrow().has_room_everywhere() {
-                return;
-            }
-            let tag = self.book.borrow_mut().publication(index, None);
-            let bytes = self.random.length(12_000);
-            let retains = self.random.one_in(4);
-            let value = |seq| Note::new(b'r', seq, index as u64, bytes / 2);
-            let seq = batch.publish_with(&topic, Kind::Text, |seq, message, retained| {
-                Note::new(b'P', tag as u64, index as u64, bytes).write(message);
-                if retains {
-                    value(seq).write(retained);
-                }
-            });
-            let mut book = self.book.borrow_mut();
-            book.published(tag, seq);
-            if retains {
-                book.topics[index].retained = Some(value(seq));
-            }
-        }
-    }
-
-    fn retain(&mut self) {
-        let index = self.random.below(TOPICS.len());
-        let topic = self.book.borrow().topics[index].topic.clone();
-        let mut value = Note::new(b'r', 0, index as u64, 0);
-        self.publisher.retain_with(&topic, Kind::Text, |seq, out| {
-            value = Note::new(b'r', seq, index as u64, 40);
-            value.write(out);
-        });
-        self.book.borrow_mut().topics[index].retained = Some(value);
     }
 
     fn send_directly(&mut self) {
@@ -353,6 +321,7 @@ impl Life {
             }
             if is_closed {
                 self.peers[index].check_end(&self.book);
+                self.peers[index].remember(&self.book);
                 self.peers.swap_remove(index);
             } else {
                 index += 1;
@@ -383,7 +352,7 @@ impl Life {
     /// Everybody says what was begun and reads all there is, and misses nothing that was promised.
     fn calm_down(&mut self) {
         self.settle(true);
-        for peer in &self.peers {
+        for peer in &mut self.peers {
             peer.check_calm(&self.book);
         }
         self.check_calm();

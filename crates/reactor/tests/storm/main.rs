@@ -3,7 +3,7 @@
 //!
 //! A run is a seed and a number of events. `storm` is the run, `life` one server in it, `peer` who
 //! talks to that, `handler` the application that runs on it; both write in the `ledger`, which knows
-//! what was promised. `fault` plants errors, to see that each promise is seen when it is broken. The
+//! what was promised, with its pages on `topics`. `fault` plants errors, to see that each promise is seen when it is broken. The
 //! engine is the real one, on the simulated back end; `suite` has the cases that have a name.
 //!
 //! What is run is the list in `seeds` and some seeds that nobody has seen. A failure says which
@@ -25,6 +25,7 @@ mod random;
 mod seeds;
 mod storm;
 mod stream;
+mod topics;
 
 use std::collections::HashSet;
 use std::sync::Mutex;
@@ -165,6 +166,7 @@ fn each_promise_is_seen_when_it_is_broken() {
             let storm = Storm { seed, events: 60_000, fault: Some(fault) };
             let seen = storm.run().map_err(|violation| (violation.invariant, violation.detail));
             let invariant = seen.as_ref().err().map(|it| it.0);
+            println!("{fault:?}: {seen:?}");
             assert!(invariant.is_some_and(|it| expected.contains(&it)), "{fault:?}: {seen:?}");
         }
     }

@@ -8,6 +8,7 @@
 //! needs a reason that is in the ledger.
 
 mod hearing;
+mod holding;
 mod speech;
 
 use std::time::Duration;
@@ -15,7 +16,7 @@ use std::time::Duration;
 use tickwire_reactor::Ended;
 use tickwire_reactor::io::sim::{self, Simulation};
 
-use self::hearing::Held;
+use self::holding::Holding;
 use crate::fault::Fault;
 use crate::handler::Application;
 use crate::ledger::{Book, Invariant, Stage};
@@ -78,8 +79,7 @@ pub(crate) struct Peer {
     pongs: u64,
     /// The last Ping of its handler.
     pinged: u64,
-    /// By topic.
-    held: Vec<Option<Held>>,
+    holding: Holding,
     /// The code of the engine's Close.
     closed: Option<Option<u16>>,
     /// It has sent its Close, or broken a rule: it says nothing new.
@@ -130,7 +130,7 @@ impl Peer {
             pings: 0,
             pongs: 0,
             pinged: 0,
-            held: Vec::new(),
+            holding: Holding::default(),
             closed: None,
             is_done: false,
             has_ended: false,
@@ -333,7 +333,7 @@ impl Peer {
     }
 
     /// When nothing moves any more: nothing is missing that nobody has dropped.
-    pub(crate) fn check_calm(&self, book: &Book) {
+    pub(crate) fn check_calm(&mut self, book: &Book) {
         let mut book = book.borrow_mut();
         let Some(number) = self.number else { return };
         let session = &book.sessions[number];
@@ -354,15 +354,12 @@ impl Peer {
         });
         let is_late = timer.is_some_and(|due| due + Duration::from_secs(1) < now);
         book.check(!is_late, Invariant::Calls, || format!("{number}: {timer:?} has not fired"));
-        for (topic, held) in self.held.iter().enumerate() {
-            let Some(held) = held else { continue };
-            let last = book.topics[topic].tags.len() as u64;
-            let missing = held.missing(&book, topic, number, last + 1);
-            let is_excused = held.may_skip;
-            book.check(missing.is_none() || is_excused, Invariant::Delivery, || {
-                format!("{number} misses {missing:?} of topic {topic}")
-            });
-        }
+        self.holding.check_calm(number, &mut book);
+    }
+
+    /// What it has got is known when it comes back, as another peer.
+    pub(crate) fn remember(&self, book: &Book) {
+        self.holding.remember(&mut book.borrow_mut());
     }
 
     /// Whether the handler's answer to the request is what `status` says.

@@ -5,7 +5,7 @@ pub(crate) const FIXED: [(u64, &str); 8] = [
     (1, "the first"),
     (2, "the second"),
     (3, "the third"),
-    (4, "found that last words behind many publications were lost, and ended with 1008"),
+    (4, "found that last words, and topics that are gone, were lost behind many publications"),
     (5, "the fifth"),
     (6, "the sixth"),
     (7, "the seventh"),

@@ -8,6 +8,7 @@ use super::{Life, keep_state, small};
 use crate::fault::Fault;
 use crate::handler::{BURST_BYTES_MAX, PAGE_BYTES};
 use crate::ledger::{Invariant, unsent_max};
+use crate::topics::{LASTING, find};
 
 /// The bytes of memory that a shard says that its peers make it hold.
 const fn kept(counters: &Counters) -> u64 {
@@ -131,7 +132,14 @@ impl Life {
     pub(super) fn check_calm(&self) {
         let (held, counters) = (self.held(), self.counters());
         let outstanding = self.publisher.outstanding();
+        let topics = self.publisher.topics();
         let mut book = self.book.borrow_mut();
+        let (least, open) = (book.topics_least(), book.open.len());
+        // Where somebody is about to go topics may be about to go, too.
+        let is_right = topics == least || topics > least && book.tally.states > open;
+        book.check(is_right, Invariant::Leftovers, || {
+            format!("there are {topics} topics, and {least} that somebody needs")
+        });
         for (name, left) in [
             ("bytes unsent", held.unsent_bytes),
             ("letters", held.letters),
@@ -165,14 +173,20 @@ impl Life {
         let mut book = self.book.borrow_mut();
         let states = book.tally.states;
         let open = book.open.len();
-        let topics: Vec<_> = book.topics.iter().map(|it| it.topic.clone()).collect();
         book.check(held == Held::default(), Invariant::Leftovers, || format!("{held:?}"));
         book.check(states == 0, Invariant::Leftovers, || format!("{states} states are kept"));
         book.check(open == 0, Invariant::Leftovers, || format!("{open} sessions are open"));
-        for topic in topics {
+        drop(book);
+        self.leave_all_rooms();
+        let topics = self.publisher.topics();
+        let lasting: Vec<_> =
+            (0..LASTING).map(|it| find(&self.book, &self.publisher, it)).collect();
+        let mut book = self.book.borrow_mut();
+        for (_, topic) in lasting {
             let is_held = topic.has_subscribers();
             book.check(!is_held, Invariant::Leftovers, || format!("{topic:?} has subscribers"));
         }
+        book.check(topics == LASTING, Invariant::Leftovers, || format!("{topics} topics are left"));
         let now = [
             counters.connections_now,
             counters.outgoing_now,

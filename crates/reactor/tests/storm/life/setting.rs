@@ -43,7 +43,9 @@ fn limits(random: &mut Random) -> Limits {
     limits.close_timeout = seconds(random, &[2, 5]);
     limits.shutdown_timeout = seconds(random, &[1, 5]);
     limits.unsent_pause_bytes = random.pick(&[500, 2 * 1024]);
-    limits.unsent_bytes_max = 40 * 1024;
+    limits.unsent_bytes_max = random.pick(&[40 * 1024, 200 * 1024]);
+    limits.patterns_per_connection_max = random.pick(&[2, 64]);
+    limits.pattern_topics_max = random.pick(&[6, 4_096, 4_096]);
     limits.mailbox_letters_max = random.pick(&[16, 200, 4_096]);
     limits.letters_per_turn_max = random.pick(&[2, 30, 1_024]);
     limits.log_entries_max = random.pick(&[8, 64, 1_000]);

@@ -11,36 +11,10 @@ use tickwire_reactor::io::sim::Simulation;
 use super::speech::agreed;
 use super::{Peer, Phase, Temper};
 use crate::handler::Application;
-use crate::ledger::{Book, Invariant, Ledger};
+use crate::ledger::{Book, Invariant};
 use crate::note::Note;
 use crate::random::Random;
 use crate::stream::{Read, frame};
-
-/// A subscription.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Held {
-    /// The place of the last publication that it has got, or did not have to get.
-    last: u64,
-    /// Publications may be missing before the next.
-    pub(super) may_skip: bool,
-}
-
-impl Held {
-    /// The first publication behind the last and before `seq` that `number` should have got.
-    pub(super) fn missing(
-        &self,
-        book: &Ledger,
-        topic: usize,
-        number: usize,
-        seq: u64,
-    ) -> Option<u64> {
-        (self.last + 1..seq).find(|seq| {
-            let place = usize::try_from(*seq - 1).expect("small");
-            let tag = book.topics[topic].tags[place];
-            book.publications[tag as usize].except != Some(number)
-        })
-    }
-}
 
 impl Peer {
     /// Reads all that has come whole.
@@ -116,55 +90,13 @@ impl Peer {
                 format!("{number} gets what nobody has written: {}", shown.escape_ascii())
             });
         };
-        if note.lane == b'P' {
-            return self.hear_publication(number, note, &mut book);
+        // What was missed is sent to it alone.
+        let is_missed = book.sessions[number].is_next(note, kind);
+        if note.lane == b'P' && !is_missed {
+            return self.holding.hear_publication(number, note, &mut book);
         }
         book.arrived(number, note, kind);
-        let about = usize::try_from(note.about).unwrap_or(usize::MAX);
-        match note.lane {
-            b's' => {
-                let before = self.held.get(about).copied().flatten();
-                let last = note.number;
-                let is_forward = before.is_none_or(|held| held.last <= last);
-                book.check(is_forward, Invariant::Delivery, || {
-                    format!("{number} joins {about} at {last}, after {before:?}")
-                });
-                if self.held.len() <= about {
-                    self.held.resize(about + 1, None);
-                }
-                self.held[about] = Some(Held { last, may_skip: false });
-            }
-            b'u' => {
-                let topic = usize::try_from(note.number).expect("small");
-                let was_held = self.held.get_mut(topic).and_then(Option::take).is_some();
-                book.check(was_held == (note.about == 1), Invariant::Delivery, || {
-                    format!("{number} leaves {topic}: {was_held}, {note:?}")
-                });
-            }
-            b'l' => self.held.iter_mut().flatten().for_each(|held| held.may_skip = true),
-            _ => {}
-        }
-    }
-
-    fn hear_publication(&mut self, number: usize, note: Note, book: &mut Ledger) {
-        let tag = usize::try_from(note.number).expect("small");
-        let topic = usize::try_from(note.about).expect("small");
-        let known = book.publications.get(tag).copied().filter(|it| it.topic == topic);
-        let seq = known.map_or(0, |it| it.seq);
-        let held = self.held.get_mut(topic).and_then(Option::as_mut);
-        let Some(held) = held.filter(|_| seq > 0) else {
-            return book.check(false, Invariant::Delivery, || {
-                format!("{number} gets {note:?} at {seq}, and does not hold the topic")
-            });
-        };
-        let before = *held;
-        *held = Held { last: seq, may_skip: false };
-        let missing = before.missing(book, topic, number, seq);
-        let is_next = seq > before.last && (before.may_skip || missing.is_none());
-        let is_for_it = book.publications[tag].except != Some(number);
-        book.check(is_next && is_for_it, Invariant::Delivery, || {
-            format!("{number} gets {seq} of topic {topic} after {before:?}, {missing:?} is missing")
-        });
+        self.holding.hear(number, note, &mut book);
     }
 
     fn hear_ping(

@@ -157,6 +157,9 @@ impl Peer {
             43..=48 => b'w',
             49 if random.one_in(4) => b'k',
             50 => b'd',
+            51..=55 if self.masks => b'q',
+            56..=57 if self.masks => b'v',
+            58..=62 if self.masks => b'a',
             _ => b'e',
         };
         let about = match lane {

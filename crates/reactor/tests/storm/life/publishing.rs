@@ -1,0 +1,104 @@
+//! What other threads do to topics: they publish, have them retain and keep, and let go of them.
+//!
+//! Topics are looked up by their names each time, so rooms come and go with this.
+
+use tickwire_protocol::Kind;
+use tickwire_reactor::Keep;
+
+use super::{Life, ROOMS_HELD};
+use crate::fault::Fault;
+use crate::note::Note;
+use crate::topics::{LASTING, NAMES, find};
+
+impl Life {
+    /// One or several publications of another thread to one of the topics.
+    pub(super) fn publish(&mut self) {
+        let name = self.random.below(NAMES.len());
+        let (record, topic) = find(&self.book, &self.publisher, name);
+        let batch = self.publisher.batch();
+        for _ in 0..=self.random.below(12) {
+            if !self.book.borrow().has_room_everywhere() {
+                break;
+            }
+            let bytes = self.random.length(12_000);
+            let tag = self.book.borrow_mut().publication(record, bytes, None);
+            let retains = self.random.one_in(4) && (name < LASTING || self.random.one_in(4));
+            let value = |seq| Note::new(b'r', seq, record as u64, bytes / 2);
+            let note = self.book.borrow().publications[tag].note;
+            let seq = batch.publish_with(&topic, Kind::Text, |seq, message, retained| {
+                note.write(message);
+                if retains {
+                    value(seq).write(retained);
+                }
+            });
+            let mut book = self.book.borrow_mut();
+            book.published(tag, seq);
+            if retains {
+                book.topics[record].retained = Some(value(seq));
+            }
+        }
+        drop(batch);
+        if self.rooms.len() < ROOMS_HELD && self.random.one_in(3) {
+            self.book.borrow_mut().topics[record].handles += 1;
+            self.rooms.push((record, topic));
+        }
+    }
+
+    pub(super) fn retain(&mut self) {
+        let name = self.random.below(NAMES.len());
+        let (record, topic) = find(&self.book, &self.publisher, name);
+        let mut value = Note::new(b'r', 0, record as u64, 0);
+        self.publisher.retain_with(&topic, Kind::Text, |seq, out| {
+            value = Note::new(b'r', seq, record as u64, 40);
+            value.write(out);
+        });
+        self.book.borrow_mut().topics[record].retained = Some(value);
+    }
+
+    /// A topic is to keep more, or less, or nothing, of what is published to it.
+    pub(super) fn keep(&mut self) {
+        let name = self.random.below(NAMES.len());
+        let (record, topic) = find(&self.book, &self.publisher, name);
+        let mut keep = Keep {
+            messages: self.random.pick(&[0, 1, 5, 40, 1_000]),
+            bytes: self.random.pick(&[300, 5_000, 50_000, 1_000_000]),
+        };
+        self.book.borrow_mut().keep(record, keep);
+        match self.fault {
+            Some(Fault::KeepMore) => keep.messages = 2 * keep.messages + 5,
+            Some(Fault::KeepLess) => keep.messages /= 2,
+            _ => {}
+        }
+        topic.keep(keep);
+    }
+
+    pub(super) fn forget(&mut self) {
+        let name = self.random.below(NAMES.len());
+        let (record, topic) = find(&self.book, &self.publisher, name);
+        topic.forget();
+        self.book.borrow_mut().forget(record);
+    }
+
+    /// Somebody has no use for a room any more.
+    pub(super) fn let_go(&mut self) {
+        if self.rooms.is_empty() {
+            return;
+        }
+        let index = self.random.below(self.rooms.len());
+        let (record, topic) = self.rooms.swap_remove(index);
+        drop(topic);
+        self.book.borrow_mut().topics[record].handles -= 1;
+    }
+
+    /// Nobody has or keeps anything of a room any more.
+    pub(super) fn leave_all_rooms(&mut self) {
+        while !self.rooms.is_empty() {
+            self.let_go();
+        }
+        for name in LASTING..NAMES.len() {
+            let (record, topic) = find(&self.book, &self.publisher, name);
+            topic.forget();
+            self.book.borrow_mut().forget(record);
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! What a peer is subscribed to, as far as it was told, and what it has got of that.
+//!
+//! A message of its handler tells of each subscription and of its end, by name and by pattern; between
+//! the two all that was published comes, each topic from the place that was named, and a topic that a
+//! pattern takes in later from its first publication.
+//!
+//! Invariant: of the records up to `known` those are in `held` that it holds; of the others those are
+//! to be held that its patterns take in.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::ledger::{Invariant, Ledger};
+use crate::note::Note;
+use crate::topics::{NAMES, PATTERNS, takes_in};
+
+#[derive(Debug, Default)]
+pub(super) struct Holding {
+    /// By the record of the topic.
+    held: BTreeMap<usize, Held>,
+    patterns: BTreeSet<usize>,
+    known: usize,
+    /// The number of the last publication.
+    last: Option<usize>,
+}
+
+/// A subscription.
+#[derive(Clone, Copy, Debug, Default)]
+struct Held {
+    /// The place of the last publication that it has got, or did not have to get.
+    last: u64,
+    /// Publications may be missing before the next.
+    may_skip: bool,
+    /// By its name, and not for a pattern alone.
+    is_named: bool,
+}
+
+impl Held {
+    /// The first publication behind the last and before `seq` that `number` should have got.
+    fn missing(&self, book: &Ledger, record: usize, number: usize, seq: u64) -> Option<u64> {
+        (self.last + 1..seq).find(|seq| {
+            let place = usize::try_from(*seq - 1).expect("small");
+            let tag = book.topics[record].tags[place];
+            book.publications[tag as usize].except != Some(number)
+        })
+    }
+}
+
+impl Holding {
+    /// Hears of a subscription, or of its end.
+    pub(super) fn hear(&mut self, number: usize, note: Note, book: &mut Ledger) {
+        let Note { lane, number: said, about, .. } = note;
+        let (place, about) = (usize::try_from(said).expect("small"), small(about));
+        match lane {
+            b's' | b'a' => {
+                let before = self.held.get(&about).copied();
+                let is_forward = lane == b'a' || before.is_none_or(|held| held.last <= said);
+                book.check(is_forward, Invariant::Delivery, || {
+                    format!("{number} joins {about} at {said}, after {before:?}")
+                });
+                let held = Held { last: said, may_skip: false, is_named: true };
+                self.held.insert(about, held);
+            }
+            b'u' => self.leave(number, place, about == 1, book),
+            b'q' => {
+                self.take_in(place, book);
+                self.patterns.insert(about);
+            }
+            b'j' => {
+                // A pattern that takes in too much has left some out, and ends the connection.
+                let may_be_full = book.limits.pattern_topics_max < NAMES.len();
+                let is_new = !self.held.contains_key(&about) || may_be_full;
+                book.check(is_new, Invariant::Delivery, || {
+                    format!("{number} is given topic {about}, which it has")
+                });
+                self.held.insert(about, Held { last: said, ..Held::default() });
+            }
+            b'v' => self.unwatch(number, place, about, book),
+            b'l' => {
+                self.take_in(place, book);
+                self.held.values_mut().for_each(|held| held.may_skip = true);
+            }
+            _ => {}
+        }
+    }
+
+    fn leave(&mut self, number: usize, record: usize, was_told: bool, book: &mut Ledger) {
+        let was_named = self.held.get(&record).is_some_and(|held| held.is_named);
+        book.check(was_named == was_told, Invariant::Delivery, || {
+            format!("{number} leaves {record}, held {was_named}, and is told {was_told}")
+        });
+        if !was_named {
+            return;
+        }
+        if self.covers(record, book) {
+            self.held.entry(record).and_modify(|held| held.is_named = false);
+        } else {
+            self.held.remove(&record);
+        }
+    }
+
+    fn unwatch(&mut self, number: usize, known: usize, said: usize, book: &mut Ledger) {
+        let (pattern, was_told) = (said / 2, said % 2 == 1);
+        self.take_in(known, book);
+        let was_held = self.patterns.remove(&pattern);
+        book.check(was_held == was_told, Invariant::Delivery, || {
+            format!("{number} leaves {}: {was_held}, and is told {was_told}", PATTERNS[pattern])
+        });
+        let mut held = std::mem::take(&mut self.held);
+        held.retain(|record, held| held.is_named || self.covers(*record, book));
+        self.held = held;
+    }
+
+    fn covers(&self, record: usize, book: &Ledger) -> bool {
+        self.patterns.iter().any(|pattern| takes_in(*pattern, book.topics[record].name))
+    }
+
+    /// Topics were made, up to this record.
+    fn take_in(&mut self, known: usize, book: &Ledger) {
+        for record in self.known..known {
+            if self.covers(record, book) {
+                self.held.entry(record).or_default();
+            }
+        }
+        self.known = self.known.max(known);
+    }
+
+    /// Gets a publication.
+    pub(super) fn hear_publication(&mut self, number: usize, note: Note, book: &mut Ledger) {
+        let (tag, record) = (small(note.number), small(note.about));
+        let known = book.publications.get(tag).copied().filter(|it| it.note == note);
+        let (seq, except) = known.map_or((0, None), |it| (it.seq, it.except));
+        if seq > 0 {
+            self.take_in(record + 1, book);
+        }
+        let held = self.held.get_mut(&record);
+        let Some(held) = held.filter(|_| seq > 0) else {
+            return book.check(false, Invariant::Delivery, || {
+                format!("{number} gets {note:?} at {seq}, and does not hold the topic")
+            });
+        };
+        let before = *held;
+        *held = Held { last: seq, may_skip: false, ..before };
+        let missing = before.missing(book, record, number, seq);
+        let is_next = seq > before.last && (before.may_skip || missing.is_none());
+        let is_for_it = except != Some(number);
+        book.check(is_next && is_for_it, Invariant::Delivery, || {
+            format!(
+                "{number} gets {seq} of topic {record} after {before:?}, {missing:?} is missing"
+            )
+        });
+        // All of them are of one thread, which publishes in the order of their numbers.
+        let previous = self.last.replace(tag);
+        book.check(previous.is_none_or(|it| it < tag), Invariant::Delivery, || {
+            format!("{number} gets publication {tag} after {previous:?}")
+        });
+    }
+
+    /// When nothing moves any more: nothing is missing.
+    pub(super) fn check_calm(&mut self, number: usize, book: &mut Ledger) {
+        self.take_in(book.topics.len(), book);
+        for (record, held) in &self.held {
+            let missing = held.missing(book, *record, number, book.topics[*record].last() + 1);
+            book.check(missing.is_none() || held.may_skip, Invariant::Delivery, || {
+                format!("{number} misses {missing:?} of topic {record}")
+            });
+        }
+        self.held.retain(|record, _| book.is_current(*record));
+    }
+
+    /// The peer is gone, and will know how far it had come.
+    pub(super) fn remember(&self, book: &mut Ledger) {
+        for (record, held) in self.held.iter().filter(|(_, held)| !held.may_skip) {
+            book.remember(*record, held.last);
+        }
+    }
+}
+
+fn small(number: u64) -> usize {
+    usize::try_from(number).expect("small")
+}
