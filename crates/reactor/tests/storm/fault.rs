@@ -53,6 +53,15 @@ pub(crate) enum Fault {
     /// A topic keeps more, or less, than it was told.
     KeepMore,
     KeepLess,
+    /// A publication that there is no room for is said to be published.
+    PretendToPublish,
+    /// The connection that is not to get a publication gets it.
+    SpareNobody,
+    /// A connection ends before its time, or has no end.
+    EndEarly,
+    LiveOn,
+    /// Publications that are dropped are not counted.
+    CountNoDrops,
     TellTwice,
     CountTwice,
     KeepTooMuch,
@@ -62,7 +71,7 @@ pub(crate) enum Fault {
 
 impl Fault {
     /// Each with the promises of which one must be seen broken first.
-    pub(crate) const ALL: [(Self, &[Invariant]); 26] = {
+    pub(crate) const ALL: [(Self, &[Invariant]); 31] = {
         use Invariant::{Budget, Calls, Delivery, Ending, Framing, Leftovers, Sums};
         [
             (Self::LoseByte, &[Framing, Delivery, Ending]),
@@ -86,6 +95,11 @@ impl Fault {
             (Self::ResumeLate, &[Delivery]),
             (Self::KeepMore, &[Delivery]),
             (Self::KeepLess, &[Delivery]),
+            (Self::PretendToPublish, &[Delivery]),
+            (Self::SpareNobody, &[Delivery]),
+            (Self::EndEarly, &[Ending]),
+            (Self::LiveOn, &[Ending]),
+            (Self::CountNoDrops, &[Sums]),
             (Self::TellTwice, &[Calls]),
             (Self::CountTwice, &[Sums]),
             (Self::KeepTooMuch, &[Budget]),
@@ -174,6 +188,9 @@ impl Fault {
     /// Spoils what the engine counts.
     pub(crate) fn spoil_counters(self, counters: &mut Counters) {
         counters.connect_failures += u64::from(self == Self::CountTwice);
+        if self == Self::CountNoDrops {
+            counters.publications_dropped = 0;
+        }
     }
 
     /// Spoils what the shards say that they hold.

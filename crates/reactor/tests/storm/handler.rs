@@ -162,13 +162,19 @@ impl Application {
         let except = to_others.then_some(number);
         let tag = self.book.borrow_mut().publication(record, note.bytes, except);
         let payload = self.book.borrow().publications[tag].note.payload();
+        let drops = !to_others && note.number % 2 == 1;
         let published = if to_others {
-            connection.publish_to_others(&topic, Kind::Text, &payload)
+            connection.publish_to_others(&topic, Kind::Text, &payload).ok()
+        } else if drops {
+            connection.publish_or_drop(&topic, Kind::Text, &payload)
         } else {
-            connection.publish(&topic, Kind::Text, &payload)
+            connection.publish(&topic, Kind::Text, &payload).ok()
         };
-        let Ok(seq) = published else { return };
-        self.book.borrow_mut().published(tag, seq);
+        let mut book = self.book.borrow_mut();
+        match published {
+            Some(seq) => book.published(tag, seq),
+            None => book.turned_down(drops),
+        }
     }
 
     fn ping(&self, connection: &mut Connection<'_, Ticket>) {

@@ -98,6 +98,11 @@ pub(crate) struct Tally {
     pub(crate) closed: u64,
     pub(crate) heard: u64,
     pub(crate) lagged: u64,
+    /// Publications for which there was no room, by what their publishers chose.
+    pub(crate) refused: u64,
+    pub(crate) dropped: u64,
+    /// Ends of lives that had lasted as long as they may.
+    pub(crate) expired: u64,
     pub(crate) panics: u64,
     pub(crate) unconnected: u64,
 }
@@ -121,6 +126,7 @@ pub(crate) struct Session {
     pub(crate) stage: Stage,
     pub(crate) id: Option<ConnectionId>,
     pub(crate) ended: Option<Ended>,
+    pub(crate) opened_at: Duration,
     pub(crate) over_at: Duration,
     /// Whole messages of the peer that its handler has not heard.
     pub(crate) said: VecDeque<(Note, Kind)>,
@@ -200,6 +206,7 @@ impl Ledger {
             stage: Stage::Asked,
             id: None,
             ended: None,
+            opened_at: Duration::ZERO,
             over_at: Duration::ZERO,
             said: VecDeque::new(),
             own: VecDeque::new(),
@@ -234,6 +241,7 @@ impl Ledger {
         let is_role = session.role == role;
         session.stage = Stage::Open;
         session.id = Some(id);
+        session.opened_at = self.now;
         self.open.push(number);
         self.tally.opened += 1;
         self.check(is_asked, Invariant::Calls, || format!("{number} opens, and is {before:?}"));
@@ -317,6 +325,8 @@ impl Ledger {
         self.open.retain(|it| *it != number);
         self.unname_all(number);
         self.tally.closed += 1;
+        self.tally.expired +=
+            u64::from(ended == Ended::ByUs(CloseCode::GOING_AWAY) && self.shutdown_at.is_none());
         self.check(is_explained, Invariant::Ending, || {
             format!("{number} ends by {ended:?} for nothing")
         });
@@ -328,7 +338,9 @@ impl Ledger {
             return true;
         }
         match ended {
-            Ended::ByUs(CloseCode::GOING_AWAY) => self.shutdown_at.is_some(),
+            Ended::ByUs(CloseCode::GOING_AWAY) => {
+                self.shutdown_at.is_some() || self.may_expire(number)
+            }
             Ended::ByUs(CloseCode::POLICY_VIOLATION) => {
                 let is_late = |at: Duration| now - at >= limits.message_timeout;
                 let begun = session.begun_at.is_some_and(is_late)
@@ -347,6 +359,14 @@ impl Ledger {
             }
             _ => false,
         }
+    }
+
+    /// Whether a session is in the last tenth of its life.
+    fn may_expire(&self, number: usize) -> bool {
+        let session = &self.sessions[number];
+        let least = self.limits.life_max.map(|life| life - life / 10);
+        let age = self.now - session.opened_at;
+        session.role == Role::Server && least.is_some_and(|least| age >= least)
     }
 
     /// Whether an end of the stream without a Close is to be expected: the peer has left the engine's
@@ -403,6 +423,18 @@ impl Ledger {
         let has_room = most < self.limits.mailbox_letters_max;
         self.letters[shard] += usize::from(has_room);
         has_room
+    }
+
+    /// There was no room for a publication; with `is_dropped`, its publisher did without.
+    pub(crate) fn turned_down(&mut self, is_dropped: bool) {
+        let count = if is_dropped { &mut self.tally.dropped } else { &mut self.tally.refused };
+        *count += 1;
+        let (letters, door) = (self.letters.iter().max(), self.at_the_door);
+        let most = letters.map_or(0, |most| most + NOTICES + door);
+        let max = self.limits.mailbox_letters_max;
+        self.check(most >= max, Invariant::Budget, || {
+            format!("a mailbox of {max} letters has no room, with {most} at most")
+        });
     }
 
     /// Whether there is room for one more letter in every mailbox, between two turns.

@@ -58,9 +58,10 @@ const ROOMS_HELD: usize = 4;
 impl Life {
     pub(crate) fn new(seed: u64, fault: Option<Fault>) -> Self {
         let mut random = Random::new(seed);
-        let config = setting::config(&mut random);
+        let mut config = setting::config(&mut random, fault);
         let handlers = Random::new(random.next());
         let book = Rc::new(RefCell::new(Ledger::new(config.limits, config.shards, handlers)));
+        setting::spoil(&mut config, fault);
         let make =
             |shard: tickwire_reactor::ShardStart| Application::new(&shard, book.clone(), fault);
         let simulation = Simulation::with_config(random.next(), &config, make);
@@ -143,6 +144,8 @@ impl Life {
             91..=92 => self.keep(),
             93..=94 => self.forget(),
             95..=97 => self.let_go(),
+            98..=101 => self.publish_hastily(),
+            102..=105 => self.publish_to_all_but_one(),
             _ if self.peers.is_empty() => self.connect(),
             _ => {
                 let index = self.random.below(self.peers.len());

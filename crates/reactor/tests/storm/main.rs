@@ -94,17 +94,14 @@ impl Drop for Told {
 /// Whether a storm need not reach what a counter counts: what is not for it, or may be zero at the
 /// end.
 fn may_be_zero(name: &str) -> bool {
-    // TLS, pages of foreign origins, the lack of descriptors, the ends of lives, values and publishers that
-    // drop have cases of their own; a simulated shard is not woken, but turned.
+    // TLS, pages of foreign origins, the lack of descriptors and values have cases of their own; a
+    // simulated shard is not woken, but turned.
     let apart = [
         "refused_origin",
         "refused_descriptors",
         "accept_failures",
-        "expired",
         // Only sockets are sent to from a file.
         "mirrored_bytes",
-        "publications_refused",
-        "publications_dropped",
         "wakes",
     ];
     let begins = |prefix| name.starts_with(prefix);

@@ -46,6 +46,9 @@ pub(crate) enum Request {
     OtherPath,
 }
 
+/// Deadlines are met in ticks of 16 ms, not before the one behind them.
+const GRAIN: Duration = Duration::from_millis(50);
+
 /// How far a peer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -343,6 +346,10 @@ impl Peer {
         }
         let waiting = (session.on_the_way(), session.said.len());
         let (timer, now) = (session.timer, book.now);
+        let life = book.limits.life_max.filter(|_| self.masks);
+        let age = now - session.opened_at;
+        let is_over = life.is_some_and(|life| age > life + GRAIN);
+        book.check(!is_over, Invariant::Ending, || format!("{number} lives since {age:?}"));
         book.check(waiting == ((0, 0), 0), Invariant::Delivery, || {
             format!("{number} misses (own, direct), unheard: {waiting:?}")
         });

@@ -134,6 +134,16 @@ impl Life {
         let outstanding = self.publisher.outstanding();
         let topics = self.publisher.topics();
         let mut book = self.book.borrow_mut();
+        let tally = book.tally;
+        for (name, counted, known) in [
+            ("publications_refused", counters.publications_refused, tally.refused),
+            ("publications_dropped", counters.publications_dropped, tally.dropped),
+            ("expired", counters.expired, tally.expired),
+        ] {
+            book.check(counted == known, Invariant::Sums, || {
+                format!("{name}: {counted} counted, and {known} known")
+            });
+        }
         let (least, open) = (book.topics_least(), book.open.len());
         // Where somebody is about to go topics may be about to go, too.
         let is_right = topics == least || topics > least && book.tally.states > open;

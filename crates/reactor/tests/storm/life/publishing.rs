@@ -44,6 +44,53 @@ impl Life {
         }
     }
 
+    /// Publications of another thread that does not wait for room.
+    pub(super) fn publish_hastily(&mut self) {
+        let name = self.random.below(NAMES.len());
+        let (record, topic) = find(&self.book, &self.publisher, name);
+        let drops = self.random.one_in(2);
+        for _ in 0..self.random.pick(&[3, 30, 300]) {
+            let bytes = self.random.length(200);
+            let tag = self.book.borrow_mut().publication(record, bytes, None);
+            let payload = self.book.borrow().publications[tag].note.payload();
+            let published = if drops {
+                self.publisher.publish_or_drop(&topic, Kind::Text, &payload)
+            } else {
+                self.publisher.try_publish(&topic, Kind::Text, &payload).ok()
+            };
+            let mut book = self.book.borrow_mut();
+            match published {
+                Some(seq) => book.published(tag, seq),
+                None if self.fault == Some(Fault::PretendToPublish) => {
+                    let last = book.topics[record].last();
+                    book.published(tag, last + 1);
+                }
+                None => book.turned_down(drops),
+            }
+        }
+    }
+
+    /// A publication of another thread that one connection does not get; that may be gone.
+    pub(super) fn publish_to_all_but_one(&mut self) {
+        let sessions = self.book.borrow().sessions.len();
+        if sessions == 0 || !self.book.borrow().has_room_everywhere() {
+            return;
+        }
+        let number = sessions - 1 - self.random.below(sessions.min(30));
+        let Some(id) = self.book.borrow().sessions[number].id else { return };
+        let name = self.random.below(NAMES.len());
+        let (record, topic) = find(&self.book, &self.publisher, name);
+        let bytes = self.random.length(2_000);
+        let tag = self.book.borrow_mut().publication(record, bytes, Some(number));
+        let payload = self.book.borrow().publications[tag].note.payload();
+        let seq = if self.fault == Some(Fault::SpareNobody) {
+            self.publisher.publish(&topic, Kind::Text, &payload)
+        } else {
+            self.publisher.publish_except(&topic, Kind::Text, &payload, id)
+        };
+        self.book.borrow_mut().published(tag, seq);
+    }
+
     pub(super) fn retain(&mut self) {
         let name = self.random.below(NAMES.len());
         let (record, topic) = find(&self.book, &self.publisher, name);

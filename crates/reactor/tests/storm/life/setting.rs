@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use tickwire_reactor::{Balance, Config, Deflate, Limits};
 
+use crate::fault::Fault;
 use crate::random::Random;
 
-pub(super) fn config(random: &mut Random) -> Config {
+pub(super) fn config(random: &mut Random, fault: Option<Fault>) -> Config {
     let mut config = Config::default();
     config.shards = 1 + random.below(4);
     config.limits = limits(random);
@@ -25,7 +26,19 @@ pub(super) fn config(random: &mut Random) -> Config {
             Some(deflate)
         }
     };
+    if matches!(fault, Some(Fault::EndEarly | Fault::LiveOn)) {
+        config.limits.life_max = Some(Duration::from_secs(20));
+    }
     config
+}
+
+/// Has the engine live by other limits than the ledger knows, where that is the fault.
+pub(super) fn spoil(config: &mut Config, fault: Option<Fault>) {
+    match fault {
+        Some(Fault::EndEarly) => config.limits.life_max = Some(Duration::from_secs(17)),
+        Some(Fault::LiveOn) => config.limits.life_max = None,
+        _ => {}
+    }
 }
 
 fn limits(random: &mut Random) -> Limits {
@@ -41,6 +54,7 @@ fn limits(random: &mut Random) -> Limits {
     limits.pong_timeout = seconds(random, &[3, 20]);
     limits.message_timeout = seconds(random, &[5, 60]);
     limits.close_timeout = seconds(random, &[2, 5]);
+    limits.life_max = random.pick(&[None, None, Some(20), Some(90)]).map(Duration::from_secs);
     limits.shutdown_timeout = seconds(random, &[1, 5]);
     limits.unsent_pause_bytes = random.pick(&[500, 2 * 1024]);
     limits.unsent_bytes_max = random.pick(&[40 * 1024, 200 * 1024]);
