@@ -332,8 +332,9 @@ impl Fanout {
     /// If the run was not composed, or another batch was since.
     #[inline]
     pub fn settle(&mut self, due: Due, sent: usize) -> Settled<'_> {
-        if sent >= self.run(due.run).len() {
-            debug_assert!(sent == self.run(due.run).len(), "more was sent than was due");
+        let len = self.turn.len(due.run, &self.log);
+        if sent >= len {
+            debug_assert!(sent == len, "more was sent than was due");
             return Settled::CaughtUp;
         }
         match self.lag(due, sent) {

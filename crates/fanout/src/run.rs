@@ -224,6 +224,21 @@ impl Runs {
         }
     }
 
+    /// How many bytes a run has; none if it is not one of these.
+    ///
+    /// Who settles needs no more, and so the bytes are not looked up again for each delivery.
+    #[inline]
+    pub(crate) fn len(&self, run: Run) -> Option<usize> {
+        match self.bytes.get(run.0 as usize)? {
+            Bytes::Turn(range) | Bytes::Topic(range) | Bytes::Batch(range) => {
+                Some(range.end - range.start)
+            }
+            Bytes::Absent => {
+                panic!("a run is read or settled within the batch that composed it")
+            }
+        }
+    }
+
     fn compose_one(&mut self, mixture: usize, active: &ActiveTopics, log: &Log) {
         let bytes = match self.twin(mixture) {
             Some(twin) => self.bytes[self.plain as usize + twin].clone(),

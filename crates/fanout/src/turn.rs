@@ -114,6 +114,15 @@ impl Turn {
         }
     }
 
+    /// The length of those bytes.
+    #[inline]
+    pub(crate) fn len(&self, run: Run, log: &Log) -> usize {
+        match self.runs.len(run) {
+            Some(len) => len,
+            None => self.bundle_bytes(run, log).len(),
+        }
+    }
+
     // Kept out of the way of those who are due no values, of whom there are most.
     #[cold]
     #[inline(never)]
