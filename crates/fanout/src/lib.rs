@@ -71,7 +71,7 @@ pub use crate::run::Run;
 pub use crate::value::{Pace, Render, Value};
 pub use crate::values::Follow;
 
-use crate::lag::{Laggards, NOTHING};
+use crate::lag::{Laggard, Laggards, NOTHING};
 use crate::log::{Log, NOBODY};
 use crate::subscription::{Subscription, Subscriptions};
 use crate::topic::Topics;
@@ -164,6 +164,8 @@ pub struct Overrun {
     /// least one of them, and at most all, were owed to it. The exact number would cost a look at
     /// each of them for each connection, in the turn that is the busiest anyway.
     pub skipped: u64,
+    /// Position of the first one that it lost; see [`Fanout::published_since`].
+    pub from: u64,
 }
 
 impl Fanout {
@@ -271,6 +273,7 @@ impl Fanout {
         if state.subscribers.is_empty() {
             return is_wanted;
         }
+        state.last_position = self.log.head();
         self.log.push(topic, seq, frame, exclude);
         self.turn.push(&mut self.topics, topic, seq, exclude);
         true
@@ -412,6 +415,17 @@ impl Fanout {
         }
     }
 
+    /// The topics that a connection holds by publication and that were published to at this position or
+    /// later: those of which a connection that is behind from there has lost something, or may. Not looked
+    /// at is whether it was the publisher of all that, or subscribed since.
+    pub fn published_since(&self, slot: Slot, position: u64) -> impl Iterator<Item = TopicKey> {
+        let held = self.held(slot).iter().filter(|held| !held.follows());
+        let topics = held.map(|held| &self.topics[held.topic]);
+        let head = self.log.head();
+        let published = topics.filter(move |topic| (position..head).contains(&topic.last_position));
+        published.map(|topic| topic.key)
+    }
+
     /// Publications in the log, and the bytes of their frames.
     pub fn log_size(&self) -> (usize, usize) {
         (self.log.kept().len(), self.log.kept_bytes())
@@ -500,7 +514,8 @@ impl Fanout {
     fn overrun(&mut self, base: u64) {
         for laggard in self.laggards.iter_mut().filter(|laggard| laggard.cursor < base) {
             let skipped = self.log.head() - laggard.cursor;
-            self.overruns.push(Overrun { slot: laggard.slot, skipped });
+            let Laggard { slot, cursor: from } = *laggard;
+            self.overruns.push(Overrun { slot, skipped, from });
             laggard.cursor = NOTHING;
         }
     }

@@ -28,6 +28,8 @@ pub(crate) struct Topic {
     pub(crate) newest: Option<Box<Newest>>,
     /// The newest sequence number published here.
     pub(crate) last_seq: u64,
+    /// The position in the log of the newest publication that went there.
+    pub(crate) last_position: u64,
     /// The largest `after_seq` that a subscription began with: while publications up to it are on
     /// their way, subscribers differ in what they are owed of the topic.
     pub(crate) joined_seq: u64,
@@ -56,6 +58,7 @@ impl Topics {
                 subscribers: Vec::new(),
                 newest: None,
                 last_seq: 0,
+                last_position: 0,
                 joined_seq: 0,
                 retired_at: 0,
                 queued: false,

@@ -7,12 +7,12 @@
 #[path = "model/naive.rs"]
 mod naive;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use naive::{Naive, rendered, topics_of};
 use proptest::prelude::*;
 use tickwire_fanout::{
-    Fanout, FanoutLimits, Follow, Pace, Settled, Subscribed, TopicKey, Unsubscribed, Value,
+    Fanout, FanoutLimits, Follow, Overrun, Pace, Settled, Subscribed, TopicKey, Unsubscribed, Value,
 };
 
 /// A part of something whose size is not known yet: 0 is nothing, 255 is all.
@@ -307,10 +307,19 @@ impl Pair {
         let FanoutLimits { log_entries_max, log_bytes_max, .. } = self.limits;
         let expected = self.naive.end_turn(log_entries_max, log_bytes_max);
         let mut overruns = Vec::new();
-        while let Some(overrun) = self.fanout.next_overrun() {
-            overruns.push((overrun.slot, overrun.skipped));
+        while let Some(Overrun { slot, skipped, from }) = self.fanout.next_overrun() {
+            let topics = self.fanout.published_since(slot, from);
+            let topics: BTreeSet<u32> =
+                topics.map(|topic| u32::try_from(topic.0).expect("small")).collect();
+            let held = &self.naive.connections[&slot];
+            let loss = expected.iter().find(|loss| loss.slot == slot).expect("it lost something");
+            assert!(loss.topics.is_subset(&topics), "{loss:?} {topics:?}");
+            // It may have published the others itself, or known of them.
+            assert!(topics.iter().all(|topic| held.held.contains_key(topic)));
+            overruns.push((slot, skipped));
         }
         overruns.sort_unstable();
+        let expected: Vec<_> = expected.iter().map(|loss| (loss.slot, loss.skipped)).collect();
         assert_eq!(overruns, expected);
         assert_eq!(self.fanout.delivered(), self.naive.delivered as u64);
         let kept = &self.naive.lengths[self.naive.delivered..];

@@ -218,7 +218,11 @@ fn falling_out_of_the_log_is_reported_once_with_what_was_skipped() {
     assert_eq!((fanout.next_overrun(), fanout.log_size()), (None, (3, 6)));
     publish(&mut fanout, 4, &[GOLD]);
     fanout.end_turn();
-    assert_eq!(fanout.next_overrun(), Some(Overrun { slot: 0, skipped: 4 }));
+    assert_eq!(fanout.next_overrun(), Some(Overrun { slot: 0, skipped: 4, from: 0 }));
+    assert_eq!(fanout.published_since(0, 0).collect::<Vec<_>>(), [GOLD]);
+    assert_eq!(fanout.published_since(0, 4).count(), 0);
+    assert_eq!(fanout.published_since(1, 2).collect::<Vec<_>>(), [SILVER]);
+    assert_eq!(fanout.published_since(1, 3).count(), 0);
     assert_eq!(fanout.next_overrun(), None);
     assert_eq!((fanout.log_size(), fanout.delivered()), ((0, 0), 4));
     publish(&mut fanout, 5, &[GOLD]);

@@ -189,12 +189,12 @@ impl Fanouts {
         self.audiences.iter().map(|(_, fanout)| fanout.lagging().len()).sum()
     }
 
-    /// The connections that are more than `behind` publications behind.
-    pub(crate) fn further_behind_than(&self, behind: u64) -> Vec<Slot> {
+    /// The connections that are more than `behind` publications behind, and from which position on.
+    pub(crate) fn further_behind_than(&self, behind: u64) -> Vec<(Slot, u64)> {
         let fanouts = self.audiences.iter().map(|(_, fanout)| fanout);
         let lagging = fanouts.flat_map(|fanout| fanout.lagging().map(move |slot| (fanout, slot)));
         let late = lagging.filter(|(fanout, slot)| fanout.lag_of(*slot) > behind);
-        late.map(|(_, slot)| slot).collect()
+        late.map(|(fanout, slot)| (slot, fanout.head() - fanout.lag_of(slot))).collect()
     }
 
     /// Memory of what is kept for connections that lag, of all audiences.

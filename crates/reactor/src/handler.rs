@@ -21,6 +21,7 @@ pub use self::request::Request;
 use crate::connector::{Connector, Unconnected};
 use crate::delivery::Merged;
 use crate::io::Key;
+use crate::lag::{Lag, Lagged};
 
 /// An application on one shard.
 pub trait Handler: 'static {
@@ -96,10 +97,18 @@ pub trait Handler: 'static {
     }
 
     /// The connection is so far behind the publications it subscribed to that some of them are gone,
-    /// or [`Publisher::close_lagging`](crate::Publisher::close_lagging) asked. Says how it goes on.
-    fn lagged(&mut self, connection: &mut Connection<'_, Self::State>) -> Lagged {
-        let _ = connection;
-        Lagged::Close(CloseCode::POLICY_VIOLATION, "slow consumer")
+    /// or [`Publisher::close_lagging`](crate::Publisher::close_lagging) asked. Says how it goes on; `None`:
+    /// as the connection's policy or those of the topics say ([`Lagged`]).
+    ///
+    /// The place to tell the peer that there is a gap: what is sent here comes before anything that
+    /// follows it.
+    fn lagged(
+        &mut self,
+        connection: &mut Connection<'_, Self::State>,
+        lag: &Lag<'_>,
+    ) -> Option<Lagged> {
+        let _ = (connection, lag);
+        None
     }
 
     /// The server shuts down: last words before the engine's Close 1001, or before another Close
@@ -112,16 +121,6 @@ pub trait Handler: 'static {
     fn close(&mut self, connection: &mut Connection<'_, Self::State>, ended: Ended) {
         let _ = (connection, ended);
     }
-}
-
-/// How a connection that fell too far behind goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Lagged {
-    /// Close it with a code and a reason.
-    Close(CloseCode, &'static str),
-    /// Leave out what is gone and go on with what is still there.
-    Skip,
 }
 
 /// How a WebSocket ended.

@@ -32,6 +32,7 @@ mod frames;
 mod handler;
 mod hub;
 pub mod io;
+mod lag;
 mod latency;
 mod limits;
 mod listener;
@@ -77,9 +78,8 @@ pub use error::{
     ConnectError, Error, Full, NotDelivered, ShardFailed, StartError, TlsError, TooManyClasses,
 };
 pub use frame::Frame;
-pub use handler::{
-    Accept, Answer, Connection, ConnectionId, Ended, Handler, Lagged, Request, Response,
-};
+pub use handler::{Accept, Answer, Connection, ConnectionId, Ended, Handler, Request, Response};
+pub use lag::{Lag, Lagged};
 pub use latency::{Histogram, Latency};
 pub use limits::Limits;
 pub use metrics::{Counters, Metrics};

@@ -24,6 +24,7 @@ use crate::fanouts::Fanouts;
 use crate::frame::Frame;
 use crate::hub::Hub;
 use crate::io::Key;
+use crate::lag::Policies;
 use crate::latency::Recorder;
 use crate::limits::Limits;
 use crate::memory::{Account, Held};
@@ -62,6 +63,7 @@ pub(crate) struct Local {
     topics: TopicMap<Wanted>,
     pub(crate) values: NewestValues,
     patterns: Patterns,
+    pub(crate) policies: Policies,
     /// Connections of whose patterns one takes in more topics than it may.
     pub(crate) overfull: Vec<Key>,
     /// Topics that nobody has any more but those with a pattern: those whose publications may still be
@@ -126,6 +128,7 @@ impl Local {
             topics: TopicMap::default(),
             values: NewestValues::default(),
             patterns: Patterns::default(),
+            policies: Policies::default(),
             overfull: Vec::new(),
             going: Vec::new(),
             gone: VecDeque::new(),

@@ -151,8 +151,14 @@ counters! {
     values_sent,
     /// Publications that those connections were not sent because a newer value took their place.
     values_merged,
-    /// Connections that fell behind further than the shard retains.
+    /// Connections that fell behind further than the shard retains, or than a publisher bears.
     overruns,
+    /// Of those, the ones that went on without what they had lost.
+    overruns_skipped,
+    /// Of those, the ones that get the newest values since, of one topic or more.
+    overruns_merged,
+    /// Publications that those connections have lost, at most: all of the shard's since the first.
+    publications_lost,
     /// Turns of the loop.
     turns,
 }

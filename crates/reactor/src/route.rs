@@ -25,7 +25,8 @@ pub(crate) use self::pattern::{Pattern, decode};
 use crate::connector::{Connector, Unconnected};
 use crate::delivery::Merged;
 use crate::error::StartError;
-use crate::handler::{Answer, Connection, Ended, Handler, Lagged, Request, Response};
+use crate::handler::{Answer, Connection, Ended, Handler, Request, Response};
+use crate::lag::{Lag, Lagged};
 
 /// The handlers of a server behind its routes: what a shard runs.
 #[derive(Debug)]
@@ -84,8 +85,12 @@ impl<H: Handler> Handler for Router<H> {
         self.handlers.merged(merged, out)
     }
 
-    fn lagged(&mut self, connection: &mut Connection<'_, H::State>) -> Lagged {
-        self.handlers.lagged(connection)
+    fn lagged(
+        &mut self,
+        connection: &mut Connection<'_, H::State>,
+        lag: &Lag<'_>,
+    ) -> Option<Lagged> {
+        self.handlers.lagged(connection, lag)
     }
 
     fn shutdown(&mut self, connection: &mut Connection<'_, H::State>) {

@@ -250,9 +250,9 @@ impl<H: Handler, B: Backend> Shard<H, B> {
                 close(local, handler, &mut self.inbound, key, code, &reason);
             }
             Mail::CloseLagging { behind } => {
-                for slot in local.fanouts.further_behind_than(behind) {
+                for (slot, from) in local.fanouts.further_behind_than(behind) {
                     let key = local.links[slot as usize].key(slot);
-                    lagged(local, handler, &mut self.inbound, key);
+                    lagged(local, handler, &mut self.inbound, key, (from, 0));
                 }
             }
             Mail::Connect { destination, state } => {

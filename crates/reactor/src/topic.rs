@@ -19,6 +19,7 @@ use crate::directory::Directory;
 use crate::epoch::Epoch;
 use crate::frame::Frame;
 use crate::hub::Hub;
+use crate::lag::Lagged;
 use crate::latency::Class;
 use crate::ring::{Keep, Ring};
 
@@ -57,6 +58,8 @@ pub(crate) struct State {
     pub(crate) ring: Option<Ring>,
     /// What its latencies are counted as.
     pub(crate) class: Class,
+    /// What becomes of a subscriber that is too slow for it.
+    lagged: Lagged,
     /// Shards with a subscriber, or with a pattern that makes one once they hear of the topic.
     pub(crate) interested: Vec<usize>,
     /// Of those the ones with a subscriber that gets values.
@@ -138,6 +141,7 @@ impl Topic {
             retained_seq: 0,
             ring: None,
             class: Class::default(),
+            lagged: Lagged::default(),
             interested,
             valued: Vec::new(),
             payload: Vec::new(),
@@ -230,6 +234,18 @@ impl Topic {
     #[must_use]
     pub fn delivery(&self) -> Delivery {
         Delivery::unpacked(self.0.delivery.load(Ordering::Relaxed))
+    }
+
+    /// What becomes of those who get every publication and are too slow for it, from now on; at first
+    /// [`Lagged::default`]. A connection may have a policy of its own, which then holds.
+    pub fn set_lagged(&self, policy: Lagged) {
+        self.lock().lagged = policy;
+    }
+
+    /// What [`Topic::set_lagged`] said last.
+    #[must_use]
+    pub fn lagged(&self) -> Lagged {
+        self.lock().lagged
     }
 
     pub(crate) fn key(&self) -> TopicKey {

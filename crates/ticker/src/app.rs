@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tickwire::{
-    Answer, CloseCode, Connection, Ended, Frame, Handler, Kind, Lagged, Message, Publisher,
+    Answer, CloseCode, Connection, Ended, Frame, Handler, Kind, Lag, Lagged, Message, Publisher,
     Request, Topic,
 };
 
@@ -123,8 +123,12 @@ impl Handler for App {
         }
     }
 
-    fn lagged(&mut self, _connection: &mut Connection<'_, Session>) -> Lagged {
-        Lagged::Close(close::SLOW_CONSUMER, "slow consumer")
+    fn lagged(
+        &mut self,
+        _connection: &mut Connection<'_, Session>,
+        _lag: &Lag<'_>,
+    ) -> Option<Lagged> {
+        Some(Lagged::Close(close::SLOW_CONSUMER, "slow consumer"))
     }
 
     fn shutdown(&mut self, connection: &mut Connection<'_, Session>) {

@@ -109,11 +109,6 @@ impl Handler for Echo {
         connection.send(message.kind, message.payload);
     }
 
-    fn lagged(&mut self, _connection: &mut Connection<'_, bool>) -> Lagged {
-        // The next news has everything in it.
-        Lagged::Skip
-    }
-
     fn close(&mut self, connection: &mut Connection<'_, bool>, _ended: Ended) {
         if *connection.state {
             self.announce(Visit::Ends(connection.id()));
@@ -144,10 +139,13 @@ struct News {
 
 impl News {
     fn new(server: &Server, echoes: Arc<AtomicU64>) -> Self {
+        let live = server.publisher().topic("live");
+        // For a page that is too slow the next news has everything in it.
+        live.set_lagged(Lagged::Skip);
         Self {
             server: server.handle(),
             publisher: server.publisher(),
-            live: server.publisher().topic("live"),
+            live,
             pages: Vec::new(),
             count: 0,
             messages: 0,

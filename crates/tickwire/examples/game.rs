@@ -305,11 +305,6 @@ impl Handler for Game {
         }
     }
 
-    fn lagged(&mut self, _connection: &mut Connection<'_, Seat>) -> Lagged {
-        // The next picture has everything in it.
-        Lagged::Skip
-    }
-
     fn close(&mut self, connection: &mut Connection<'_, Seat>, _ended: Ended) {
         if let Some(id) = connection.state.id {
             self.arena.world().leave(id);
@@ -337,6 +332,8 @@ pub(crate) fn start(listen: &str) -> Result<Server, Box<dyn std::error::Error>> 
         })
         .start()?;
     let (publisher, topic) = (server.publisher(), server.publisher().topic("arena"));
+    // For a player who is too slow the next picture has everything in it.
+    topic.set_lagged(Lagged::Skip);
     let world = thread::Builder::new().name("world".to_owned());
     world.spawn(move || run(&watched, &publisher, &topic))?;
     Ok(server)

@@ -14,6 +14,14 @@ pub(crate) struct Copied {
     frame: Vec<u8>,
 }
 
+/// What a connection has lost.
+#[derive(Debug)]
+pub(crate) struct Loss {
+    pub(crate) slot: u32,
+    pub(crate) skipped: u64,
+    pub(crate) topics: BTreeSet<u32>,
+}
+
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Connection {
     /// Topics held, each with the sequence number up to which nothing is owed.
@@ -270,8 +278,8 @@ impl Naive {
         waits.then_some(rest)
     }
 
-    /// Who is overrun, and by how many publications.
-    pub(crate) fn end_turn(&mut self, entries_max: usize, bytes_max: usize) -> Vec<(u32, u64)> {
+    /// Who is overrun, by how many publications, and of which topics.
+    pub(crate) fn end_turn(&mut self, entries_max: usize, bytes_max: usize) -> Vec<Loss> {
         let head = self.lengths.len();
         let fits = |base: &usize| {
             head - base <= entries_max && self.lengths[*base..].iter().sum::<usize>() <= bytes_max
@@ -289,8 +297,8 @@ impl Naive {
             };
             assert!(connection.lagging, "the test settles everybody");
             if first < base {
-                connection.owed.clear();
-                overruns.push((slot, (head - first) as u64));
+                let topics = connection.owed.drain(..).map(|copied| copied.topic).collect();
+                overruns.push(Loss { slot, skipped: (head - first) as u64, topics });
             } else {
                 self.delivered = self.delivered.min(first);
             }

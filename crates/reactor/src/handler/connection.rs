@@ -20,6 +20,7 @@ use crate::error::Full;
 use crate::frame::Frame;
 use crate::handler::ConnectionId;
 use crate::io::Key;
+use crate::lag::Lagged;
 use crate::local::Local;
 use crate::patterns::PatternError;
 use crate::shard::Wish;
@@ -132,6 +133,14 @@ impl<S> Connection<'_, S> {
     pub fn set_rate(&mut self, topic: &Topic, delivery: Delivery) -> bool {
         let pace = delivery.pace();
         pace.is_some_and(|pace| self.local.set_pace(self.key, topic.key(), pace))
+    }
+
+    /// What becomes of this connection when it is too slow for what it gets by publication, whatever its
+    /// topics say about that; `None`: as they say, which is so at first.
+    pub fn set_lagged(&mut self, policy: Option<Lagged>) {
+        if self.is_open() {
+            self.local.policies.set(self.key.slot, policy);
+        }
     }
 
     /// Takes a subscription up again where it was left: the client has had everything up to publication

@@ -14,11 +14,12 @@ use tickwire_protocol::Role;
 
 use super::Local;
 use crate::connection::{Link, Stage};
-use crate::delivery::Mode;
+use crate::delivery::{Mode, Subscription};
 use crate::epoch::Epoch;
 use crate::fanouts::Audience;
 use crate::frame::Frame;
 use crate::io::Key;
+use crate::lag::Lost;
 use crate::patterns::{PatternError, prefix};
 use crate::topic::{Rejoined, Retained, Topic, WeakTopic};
 
@@ -43,9 +44,14 @@ impl Wanted {
         Self { name: topic.shared_name(), topic: topic.downgrade(), by_name: None }
     }
 
+    /// The topic, unless it is gone.
+    fn topic(&self) -> Option<Topic> {
+        self.by_name.clone().or_else(|| self.topic.upgrade())
+    }
+
     /// This shard has nobody any more who wants it.
     fn leave(self, shard: usize) {
-        if let Some(topic) = self.by_name.or_else(|| self.topic.upgrade()) {
+        if let Some(topic) = self.topic() {
             topic.leave(shard);
         }
     }
@@ -134,6 +140,34 @@ impl Local {
     pub(crate) fn set_pace(&mut self, key: Key, topic: TopicKey, pace: Pace) -> bool {
         let audience = self.links[key.index()].audience;
         self.fanouts[audience].set_pace(key.slot, topic, pace)
+    }
+
+    /// The topics that a connection is behind with from a position of its log on, and what is to become
+    /// of it for that.
+    pub(crate) fn lost_topics(&self, key: Key, from: u64) -> Vec<Lost> {
+        let audience = self.links[key.index()].audience;
+        let own = self.policies.get(key.slot);
+        let topics = self.fanouts[audience].published_since(key.slot, from);
+        let held = topics.filter_map(|topic| Some((topic, self.topics.get(&topic)?)));
+        let lost = held.map(|(topic, held)| {
+            let policy = own.or_else(|| Some(held.topic()?.lagged())).unwrap_or_default();
+            Lost { topic, name: Arc::clone(&held.name), policy }
+        });
+        lost.collect()
+    }
+
+    /// What a connection gets by publication it gets by value from now on; `false`: there is no value of
+    /// the topic.
+    pub(crate) fn merge_from_here(&mut self, key: Key, topic: TopicKey, renderer: u16) -> bool {
+        let audience = self.links[key.index()].audience;
+        let topic = self.topics.get(&topic).and_then(Wanted::topic);
+        let Some(topic) = topic.filter(|it| it.retained().frame.is_some()) else { return false };
+        if !self.fanouts[audience].is_subscribed(key.slot, topic.key()) {
+            return false;
+        }
+        let mode = Subscription::default().mode(renderer);
+        self.follow(audience, key.slot, &topic, (mode, Pace::EVERY_TURN), Some(0));
+        true
     }
 
     /// Forgets the value of a topic that nobody gets values of any more.

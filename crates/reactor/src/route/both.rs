@@ -14,7 +14,8 @@ use tickwire_protocol::{Accepted, Kind, Message};
 
 use crate::connector::{Connector, Unconnected};
 use crate::delivery::Merged;
-use crate::handler::{Accept, Answer, Connection, Ended, Handler, Lagged, Request};
+use crate::handler::{Accept, Answer, Connection, Ended, Handler, Request};
+use crate::lag::{Lag, Lagged};
 use crate::shard::Wish;
 
 /// No handler: what a server begins with.
@@ -171,8 +172,15 @@ impl<A: Handler, B: Handler> Handler for Both<A, B> {
         }
     }
 
-    fn lagged(&mut self, connection: &mut Connection<'_, Self::State>) -> Lagged {
-        call!(self, connection, lagged)
+    fn lagged(
+        &mut self,
+        connection: &mut Connection<'_, Self::State>,
+        lag: &Lag<'_>,
+    ) -> Option<Lagged> {
+        if let Either::Second(_) = connection.state {
+            lag.handler.set(self.renderer());
+        }
+        call!(self, connection, lagged, lag)
     }
 
     fn shutdown(&mut self, connection: &mut Connection<'_, Self::State>) {

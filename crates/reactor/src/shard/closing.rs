@@ -12,8 +12,9 @@ use super::messages::{call, close_if_asked};
 use crate::clock::Tick;
 use crate::connection::{Inbound, Stage};
 use crate::error::ConnectError;
-use crate::handler::{Ended, Handler, Lagged};
+use crate::handler::{Ended, Handler};
 use crate::io::Key;
+use crate::lag::{Lag, Lagged};
 use crate::local::Local;
 
 /// Sends our Close and waits for the peer's, for as long as `close_timeout`.
@@ -86,6 +87,7 @@ pub(super) fn over<H: Handler>(local: &mut Local, handler: &mut Hosted<H>, key: 
     link.tally = 0;
     link.latest = local.tick.after(local.limits.farewell_timeout);
     local.end_life(key);
+    local.policies.forget(key.slot);
     local.unsubscribe_all(key.slot);
     call(local, handler, key, |handler, connection| handler.close(connection, ended));
     // It is closed already; and a subscription that `close` made would be nobody's.
@@ -139,24 +141,46 @@ pub(super) fn ended<H: Handler>(
     finish(local, key, Stage::Ending);
 }
 
+/// A connection is behind from position `from` of its log on, and `skipped` publications since then are
+/// gone.
 pub(super) fn lagged<H: Handler>(
     local: &mut Local,
     handler: &mut Hosted<H>,
     inbound: &mut [Inbound],
     key: Key,
+    (from, skipped): (u64, u64),
 ) {
     if local.link(key).is_none_or(|link| link.stage != Stage::Open) {
         return;
     }
     local.counters.overruns += 1;
-    let mut decision = Lagged::Skip;
-    call(local, handler, key, |handler, connection| decision = handler.lagged(connection));
-    if let Lagged::Close(code, reason) = decision {
+    local.counters.publications_lost += skipped;
+    let lost = local.lost_topics(key, from);
+    let lag = Lag::new(&lost, skipped);
+    let mut decision = None;
+    call(local, handler, key, |handler, connection| decision = handler.lagged(connection, &lag));
+    if let Some(Lagged::Close(code, reason)) = decision {
         local.close.get_or_insert_with(|| (code, reason.to_owned()));
+    }
+    let mut has_merged = false;
+    for (topic, policy) in lost.iter().map(|lost| (lost.topic, decision.unwrap_or(lost.policy))) {
+        match policy {
+            Lagged::Close(code, reason) => {
+                local.close.get_or_insert_with(|| (code, reason.to_owned()));
+            }
+            Lagged::Merge if local.close.is_none() => {
+                has_merged |= local.merge_from_here(key, topic, lag.handler.get());
+            }
+            Lagged::Merge | Lagged::Skip => {}
+        }
     }
     if local.close.is_some() {
         // What it is still owed has a hole in front, and is what it was too slow for.
         local.unsubscribe_all(key.slot);
+    } else if has_merged {
+        local.counters.overruns_merged += 1;
+    } else {
+        local.counters.overruns_skipped += 1;
     }
     close_if_asked(local, handler, inbound, key);
 }

@@ -253,7 +253,8 @@ impl<H: Handler, B: Backend> Shard<H, B> {
         for audience in self.local.fanouts.audiences() {
             while let Some(overrun) = self.local.fanouts[audience].next_overrun() {
                 let key = self.local.links[overrun.slot as usize].key(overrun.slot);
-                lagged(&mut self.local, &mut self.handler, &mut self.inbound, key);
+                let lag = (overrun.from, overrun.skipped);
+                lagged(&mut self.local, &mut self.handler, &mut self.inbound, key, lag);
             }
         }
     }

@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use tickwire_protocol::{Accepted, CloseCode, Kind, Message, Role};
 use tickwire_reactor::{
-    Answer, Connection, Connector, Destination, Ended, Handler, Lagged, PatternError, Publisher,
-    Request, Response, ShardStart, Topic, Unconnected,
+    Answer, Connection, Connector, Destination, Ended, Handler, Lag, Lagged, PatternError,
+    Publisher, Request, Response, ShardStart, Topic, Unconnected,
 };
 
 use crate::fault::Fault;
@@ -333,14 +333,18 @@ impl Handler for Application {
         self.say(connection, Note::new(b't', 0, 0, 0), Kind::Text);
     }
 
-    fn lagged(&mut self, connection: &mut Connection<'_, Ticket>) -> Lagged {
+    fn lagged(
+        &mut self,
+        connection: &mut Connection<'_, Ticket>,
+        _lag: &Lag<'_>,
+    ) -> Option<Lagged> {
         let number = connection.state.number;
         let mut book = self.book.borrow_mut();
         book.expect_open(number, "a lag");
         book.tally.lagged += 1;
         let lag = book.sessions[number].manner.lag;
         drop(book);
-        match lag {
+        Some(match lag {
             AtLag::Skip => {
                 let known = self.book.borrow().topics.len() as u64;
                 self.say(connection, Note::new(b'l', known, 0, 0), Kind::Text);
@@ -359,7 +363,7 @@ impl Handler for Application {
                 self.panics(number);
                 panic_quietly()
             }
-        }
+        })
     }
 
     fn shutdown(&mut self, connection: &mut Connection<'_, Ticket>) {

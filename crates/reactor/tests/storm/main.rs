@@ -103,6 +103,7 @@ fn may_be_zero(name: &str) -> bool {
         // Only sockets are sent to from a file.
         "mirrored_bytes",
         "wakes",
+        "overruns_merged",
     ];
     let begins = |prefix| name.starts_with(prefix);
     name.ends_with("_now") || begins("tls_") || begins("values_") || apart.contains(&name)

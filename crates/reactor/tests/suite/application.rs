@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use tickwire_protocol::{Accepted, CloseCode, Kind, Message};
 use tickwire_reactor::{
-    Answer, Connection, ConnectionId, Connector, Delivery, Destination, Ended, Handler, Lagged,
-    Limits, Merged, Publisher, Request, Response, Resumed, Retained, ShardStart, Subscription,
-    Topic, Unconnected,
+    Answer, Connection, ConnectionId, Connector, Delivery, Destination, Ended, Handler, Lag,
+    Lagged, Limits, Merged, Publisher, Request, Response, Resumed, Retained, ShardStart,
+    Subscription, Topic, Unconnected,
 };
 
 /// One shard's share of the application.
@@ -27,6 +27,8 @@ pub(crate) enum Mode {
     Script,
     /// The same, and lost publications are skipped.
     Skip,
+    /// The same, and it is told what is lost; what becomes of it is as the policies say.
+    Tell,
     /// It is closed when the first Ping of the engine is due.
     CloseByTimer,
     /// A panic in the callback of this name.
@@ -44,6 +46,7 @@ impl Mode {
             "/echo" => Self::Echo,
             "/script" => Self::Script,
             "/skip" => Self::Skip,
+            "/tell" => Self::Tell,
             "/undead" => Self::Undead,
             "/again" => Self::Again,
             "/close-by-timer" => Self::CloseByTimer,
@@ -231,6 +234,10 @@ impl Application {
                 let published = connection.publish(&topic, Kind::Text, payload.as_bytes());
                 connection.send_text(&format!("published {published:?}"));
             }
+            ("policy", word, _) => {
+                connection.set_lagged(lagged(word));
+                connection.send_text("policy");
+            }
             ("ephemeral", count, round) => {
                 let count: u64 = count.parse().expect("a number");
                 for index in 0..count {
@@ -279,6 +286,16 @@ impl Application {
         if let Some(frame) = retained.frame.filter(|_| subscription.known.is_none()) {
             connection.send_frame(&frame);
         }
+    }
+}
+
+/// What becomes of those who are too slow: `skip`, `merge`, or the code of a Close; anything else: nothing
+/// is said.
+pub(crate) fn lagged(word: &str) -> Option<Lagged> {
+    match word {
+        "skip" => Some(Lagged::Skip),
+        "merge" => Some(Lagged::Merge),
+        code => code.parse().ok().map(|code| Lagged::Close(CloseCode(code), "too slow")),
     }
 }
 
@@ -448,15 +465,22 @@ impl Handler for Application {
         Some(merged.kind)
     }
 
-    fn lagged(&mut self, connection: &mut Connection<'_, Mode>) -> Lagged {
+    fn lagged(&mut self, connection: &mut Connection<'_, Mode>, lag: &Lag<'_>) -> Option<Lagged> {
         self.journal.write(Entry::Lagged(connection.id()));
         match *connection.state {
             Mode::Panic("lagged") => panic!("asked for"),
             Mode::Skip => {
                 connection.send_text("skipped");
-                Lagged::Skip
+                Some(Lagged::Skip)
             }
-            _ => Lagged::Close(CloseCode::POLICY_VIOLATION, "slow consumer"),
+            Mode::Tell => {
+                let mut topics: Vec<_> = lag.topics().map(|(name, _)| name).collect();
+                topics.sort_unstable();
+                let some = if lag.skipped() > 0 { "lost" } else { "waits" };
+                connection.send_text(&format!("{some} of {}", topics.join(" ")));
+                None
+            }
+            _ => None,
         }
     }
 

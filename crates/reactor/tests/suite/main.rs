@@ -18,6 +18,7 @@ mod closing;
 mod deadlines;
 mod deflate;
 mod handshake;
+mod lagging;
 mod large;
 mod latency;
 mod lifecycle;

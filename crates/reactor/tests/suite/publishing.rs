@@ -376,7 +376,7 @@ fn message_to_one_connection_reaches_only_that(place: &impl Place) {
 }
 
 /// A peer on `path` that is subscribed to `topic` and does not read from now on.
-fn stalled<W: World>(session: &mut Session<W>, path: &str, topic: &str) -> Peer {
+pub(crate) fn stalled<W: World>(session: &mut Session<W>, path: &str, topic: &str) -> Peer {
     let peer = session.connect_narrow();
     session.upgrade(peer, path);
     subscribe(session, peer, topic);

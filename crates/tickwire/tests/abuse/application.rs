@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use tickwire::{
-    Answer, CloseCode, Connection, Handler, Kind, Lagged, Message, Publisher, Request, Response,
-    Topic,
+    Answer, CloseCode, Connection, Handler, Kind, Lag, Lagged, Message, Publisher, Request,
+    Response, Topic,
 };
 
 /// One shard's share of it.
@@ -105,9 +105,9 @@ impl Handler for Application {
         }
     }
 
-    fn lagged(&mut self, connection: &mut Connection<'_, Mode>) -> Lagged {
+    fn lagged(&mut self, connection: &mut Connection<'_, Mode>, _lag: &Lag<'_>) -> Option<Lagged> {
         Self::close_in(connection, "lagged");
-        Lagged::Skip
+        Some(Lagged::Skip)
     }
 
     fn shutdown(&mut self, connection: &mut Connection<'_, Mode>) {
