@@ -86,7 +86,7 @@ pub use metrics::{Counters, Metrics};
 pub use origin::{NotAnOrigin, Origins};
 pub use patterns::PatternError;
 pub use publisher::{Batch, Publisher};
-pub use ring::Keep;
+pub use ring::{Keep, Missed};
 pub use server::{Handle, Server, ShardStart};
 pub use topic::{Resumed, Retained, Topic};
 #[cfg(feature = "tls")]

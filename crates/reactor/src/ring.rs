@@ -22,6 +22,32 @@ pub struct Keep {
     pub bytes: usize,
 }
 
+/// What connections missed that have come back, until it is sent: for those who are answered once for
+/// several topics. See [`Connection::resume_into`](crate::Connection::resume_into).
+#[derive(Debug, Default)]
+#[must_use = "what was missed is to be sent"]
+pub struct Missed {
+    frames: Vec<Frame>,
+    bytes: usize,
+}
+
+impl Missed {
+    /// Takes these too, if that makes at most `room` bytes.
+    pub(crate) fn extend(&mut self, missed: Vec<Frame>, room: usize) -> bool {
+        let bytes = self.bytes + missed.iter().map(|frame| frame.len()).sum::<usize>();
+        let fits = bytes <= room;
+        if fits {
+            self.frames.extend(missed);
+            self.bytes = bytes;
+        }
+        fits
+    }
+
+    pub(crate) fn frames(&self) -> &[Frame] {
+        &self.frames
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Ring {
     keep: Keep,

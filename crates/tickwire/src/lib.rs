@@ -87,9 +87,10 @@ pub use tickwire_reactor::{
     Accept, Answer, BackendChoice, Balance, Batch, Bound, Builder, Client, Config, ConnectError,
     Connection, ConnectionId, Connector, Counters, Deflate, Delivery, Destination,
     DestinationError, Ended, Epoch, Error, Frame, Full, Handle, Handler, Histogram, Keep, Lag,
-    Lagged, Latency, Limits, Merged, Metrics, NotAnOrigin, NotDelivered, Origins, PatternError,
-    Publisher, Request, Response, Resumed, Retained, Server, ShardFailed, ShardStart, StartError,
-    Steering, Subscription, Timestamp, TlsError, TooManyClasses, Topic, Unconnected, route,
+    Lagged, Latency, Limits, Merged, Metrics, Missed, NotAnOrigin, NotDelivered, Origins,
+    PatternError, Publisher, Request, Response, Resumed, Retained, Server, ShardFailed, ShardStart,
+    StartError, Steering, Subscription, Timestamp, TlsError, TooManyClasses, Topic, Unconnected,
+    route,
 };
 #[cfg(feature = "tls")]
 pub use tickwire_reactor::{Certificate, Tls, Trust};

@@ -23,6 +23,7 @@ use crate::io::Key;
 use crate::lag::Lagged;
 use crate::local::Local;
 use crate::patterns::PatternError;
+use crate::ring::Missed;
 use crate::shard::Wish;
 use crate::topic::{Resumed, Retained, Topic};
 
@@ -171,6 +172,28 @@ impl<S> Connection<'_, S> {
         answer(self, &resumed);
         self.local.send_missed(self.key, &missed);
         resumed
+    }
+
+    /// As [`Connection::resume`], but what was missed is not sent yet: it is added to `missed`, for
+    /// [`Connection::send_missed`] before this call of the handler ends. The way to take up several
+    /// topics and answer for all of them first. What is in `missed` counts as unsent.
+    pub fn resume_into(
+        &mut self,
+        topic: &Topic,
+        epoch: Epoch,
+        seq: u64,
+        missed: &mut Missed,
+    ) -> Resumed {
+        let (resumed, frames) = self.local.resume(self.key, topic, epoch, seq).split();
+        if missed.extend(frames, self.local.room(self.key)) {
+            return resumed;
+        }
+        Resumed::Lost(self.subscribe_with(topic, Subscription::of(Delivery::Distinct)))
+    }
+
+    /// Sends what [`Connection::resume_into`] gave.
+    pub fn send_missed(&mut self, missed: Missed) {
+        self.local.send_missed(self.key, missed.frames());
     }
 
     /// Subscribes this connection to all topics whose names begin with what stands before the `*` at the

@@ -397,7 +397,7 @@ impl Local {
 
     /// How many bytes a connection that comes back may be sent: with them it has half of what it may
     /// have unsent, so that the rest of the turn's replies do not end it.
-    fn room(&self, key: Key) -> usize {
+    pub(crate) fn room(&self, key: Key) -> usize {
         let max = self.limits.unsent_max();
         let Some(link) = self.links.get(key.index()) else { return 0 };
         let unsent =

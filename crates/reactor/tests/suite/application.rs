@@ -8,7 +8,7 @@ use std::time::Duration;
 use tickwire_protocol::{Accepted, CloseCode, Kind, Message};
 use tickwire_reactor::{
     Answer, Connection, ConnectionId, Connector, Delivery, Destination, Ended, Handler, Lag,
-    Lagged, Limits, Merged, Publisher, Request, Response, Resumed, Retained, ShardStart,
+    Lagged, Limits, Merged, Missed, Publisher, Request, Response, Resumed, Retained, ShardStart,
     Subscription, Topic, Unconnected,
 };
 
@@ -219,8 +219,23 @@ impl Application {
                     });
                 });
             }
+            ("resume-all", topics, seq) => self.resume_all(connection, topics, number(seq)),
             words => self.obey_about_publications(connection, words),
         }
+    }
+
+    /// Takes up several topics, with commas between, at the same number, and answers once.
+    fn resume_all(&self, connection: &mut Connection<'_, Mode>, topics: &str, seq: u64) {
+        let (mut answer, mut missed) = (String::new(), Missed::default());
+        for topic in topics.split(',').map(|name| self.publisher.topic(name)) {
+            answer += &match connection.resume_into(&topic, topic.epoch(), seq, &mut missed) {
+                Resumed::Recovered { count, seq } => format!("recovered {count} to {seq};"),
+                Resumed::Lost(retained) => format!("lost to {};", retained.seq),
+                _ => unreachable!("there is no third"),
+            };
+        }
+        connection.send_text(&answer);
+        connection.send_missed(missed);
     }
 
     fn obey_about_publications(

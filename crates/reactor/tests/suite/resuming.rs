@@ -20,6 +20,7 @@ in_each_world!(
     topic_made_anew_has_another_numbering,
     numbering_of_before_can_be_continued,
     resuming_anew_begins_anew,
+    several_topics_are_answered_once_and_share_the_room,
 );
 
 in_simulation!(clients_that_stall_go_and_return_never_see_a_part);
@@ -206,6 +207,34 @@ fn resuming_anew_begins_anew(place: &impl Place) {
     hear(&mut session, peer, 8..=11);
     session.say(peer, "unsubscribe news");
     assert_eq!(session.heard(peer), "unsubscribed true");
+}
+
+fn several_topics_are_answered_once_and_share_the_room(place: &impl Place) {
+    let setup = Setup::with_limits(|limits| {
+        limits.protocol.message_bytes_max = 1_000;
+        limits.unsent_bytes_max = 40_000;
+    });
+    let mut session = Session::start(place, setup);
+    let publisher = session.world.publisher();
+    let topics = ["one", "two", "three"].map(|name| kept(&publisher, name, 1_000));
+    for topic in &topics {
+        for number in 1..=20 {
+            publisher.publish(topic, Kind::Text, numbered(number, 996).as_bytes());
+        }
+    }
+    let peer = session.open("/script");
+    // Ten of a thousand bytes each: there is room for twenty.
+    session.say(peer, "resume-all one,two,three 10");
+    let answer = "recovered 10 to 20;recovered 10 to 20;lost to 20;";
+    assert_eq!(session.heard(peer), answer);
+    publisher.publish(&topics[2], Kind::Text, b"behind");
+    for _ in 0..2 {
+        for number in 11..=20 {
+            assert_eq!(session.heard(peer), numbered(number, 996));
+        }
+    }
+    assert_eq!(session.heard(peer), "behind");
+    session.part(peer);
 }
 
 #[test]
