@@ -82,6 +82,13 @@ impl Frame {
         if bytes.is_empty() { self } else { bytes }
     }
 
+    /// What the message says: a value that a topic retains, for those who make something else of it
+    /// before they send it.
+    #[must_use]
+    pub fn payload(&self) -> &[u8] {
+        self.message().1
+    }
+
     fn deflate(&self, coding: Coding, deflaters: &mut Deflaters) -> Box<[u8]> {
         let (kind, payload) = self.message();
         let mut out = Vec::new();
@@ -163,7 +170,9 @@ mod tests {
             for kind in [Kind::Text, Kind::Binary] {
                 let (payload, mut encoded) = (vec![b'a'; length], Vec::new());
                 encode::message(kind, &payload, &mut encoded);
-                assert!(Frame::new(&encoded, false).message() == (kind, &*payload), "{length}");
+                let frame = Frame::new(&encoded, false);
+                assert!(frame.message() == (kind, &*payload), "{length}");
+                assert!(frame.payload() == payload, "{length}");
             }
         }
     }
