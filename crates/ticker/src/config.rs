@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use tickwire::{BackendChoice, Balance, Config, Deflate, Limits, Origins, Steering};
 
 use crate::player::{Pace, Speed};
-use crate::session::Rules;
+use crate::session::{Rules, SlowConsumer};
 use crate::tls::CertificateFiles;
 
 /// Streams market data to browsers: a feed in, a live page and a WebSocket out, on one port.
@@ -111,6 +111,15 @@ pub struct Serve {
     #[arg(long, value_name = "FILE", requires = "tls_certificate")]
     tls_key: Vec<PathBuf>,
 
+    /// Serve only who shows a token of this file: NAME SHA256 [END], a line for each
+    #[arg(long, value_name = "FILE")]
+    tokens: Option<PathBuf>,
+
+    /// What happens to a client that wants every event and reads too slowly for that: close (with 4410)
+    /// or drop (what it was not sent, and it is told to subscribe anew)
+    #[arg(long, value_name = "WHAT", default_value = "close")]
+    slow_consumer: SlowConsumer,
+
     /// Compression for clients that offer it, as browsers do: off, shared (one compressor for all),
     /// dedicated or dedicated:N (one for each of up to N connections of an event loop)
     #[arg(long, value_name = "MODE", default_value = "off", value_parser = Deflate::parse)]
@@ -169,6 +178,18 @@ impl FromStr for FeedChoice {
     }
 }
 
+impl FromStr for SlowConsumer {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        match text {
+            "close" => Ok(Self::Close),
+            "drop" => Ok(Self::Drop),
+            _ => Err("choose close or drop"),
+        }
+    }
+}
+
 /// How a ticker is to run.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -186,6 +207,8 @@ pub struct Settings {
     pub drain: Duration,
     /// What it shows its clients; empty: it does not speak TLS.
     pub certificates: CertificateFiles,
+    /// The file that says who is served; none: everybody.
+    pub tokens: Option<PathBuf>,
 }
 
 impl Settings {
@@ -202,6 +225,7 @@ impl Settings {
             rules: Rules::default(),
             drain: Duration::from_secs(5),
             certificates: CertificateFiles::default(),
+            tokens: None,
         }
     }
 }
@@ -230,6 +254,8 @@ impl From<Serve> for Settings {
         settings.seed = serve.seed;
         let Serve { speed, repeat, hold_for, .. } = serve;
         settings.pace = Pace { speed, repeat, hold_for, ..Pace::default() };
+        settings.tokens = serve.tokens;
+        settings.rules.slow_consumer = serve.slow_consumer;
         settings.rules.heartbeat = Duration::from_millis(serve.heartbeat);
         settings
     }
@@ -270,6 +296,8 @@ mod tests {
         let options = [&options[..], &["--connections-per-address", "3"]].concat();
         let options = [&options[..], &["--memory", "64"]].concat();
         let options = [&options[..], &["--life", "3600"]].concat();
+        let protocol = ["--tokens", "tokens.txt", "--slow-consumer", "drop"];
+        let options = [&options[..], &protocol].concat();
         let doors = ["--pin", "--steering", "off", "--balance", "least-loaded", "--drain", "0"];
         let options = [&options[..], &doors, &["--accepts-per-second", "100"]].concat();
         for command in [&[][..], &["serve"]] {
@@ -287,6 +315,8 @@ mod tests {
             let Config { pin, steering, balance, .. } = settings.engine;
             assert_eq!((pin, steering, balance), (true, Steering::Off, Balance::LeastLoaded));
             assert_eq!(settings.drain, Duration::ZERO);
+            assert_eq!(settings.tokens, Some("tokens.txt".into()));
+            assert_eq!(settings.rules.slow_consumer, SlowConsumer::Drop);
         }
     }
 
@@ -315,6 +345,7 @@ mod tests {
             &["--memory", "0"],
             &["--life", "0"],
             &["--deflate", "shared:5"],
+            &["--slow-consumer", "wait"],
             &["--steering", "maybe"],
             &["--balance", "round-robin"],
             &["--accepts-per-second", "0"],

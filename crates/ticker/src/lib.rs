@@ -1,10 +1,10 @@
 //! The Tickwire stock ticker: feeds in, browsers out, on one port.
 //!
 //! The way of an event: a [`feed`] yields it, the [`player`] waits until it is due, the [`market`]
-//! writes it as one update and one snapshot, the engine delivers the update to every subscriber of
-//! the instrument and keeps the snapshot for the next one. The way of a request: [`app`] routes it,
-//! a [`session`] applies the rules of the message protocol, whose messages are [`request`] and
-//! [`reply`]; [`tls`] has the certificates. The binary `tickwire` adds the command line ([`config`]) and signals.
+//! writes its update and the [`value`] that its instrument has then, the engine delivers the one or the
+//! other to every subscriber, and keeps the value for the next one. The way of a request: [`app`] routes
+//! it, a [`session`] applies the rules of the message protocol, whose messages are [`request`] and
+//! [`reply`]; [`tls`] has the certificates, [`tokens`] who may ask. The binary `tickwire` adds the command line ([`config`]) and signals.
 
 #![forbid(unsafe_code)]
 
@@ -14,6 +14,8 @@ pub mod audience;
 pub mod config;
 pub mod event;
 pub mod feed;
+pub mod field;
+pub mod holdings;
 pub mod inherited;
 pub mod instrument;
 pub mod market;
@@ -25,8 +27,11 @@ pub mod request;
 pub mod service;
 pub mod session;
 pub mod successor;
+pub mod terms;
 pub mod ticker;
 pub mod tls;
+pub mod tokens;
+pub mod value;
 
 pub use config::Settings;
 pub use inherited::Inherited;

@@ -1,117 +1,54 @@
-//! The market: the last state of every instrument, and what each event changed in it.
+//! The market: the last state of every instrument, and when each of its fields changed.
 //!
 //! It stands between the feed and the publisher, on the feed's thread, and is the only writer of
-//! updates and snapshots. An update carries the fields that changed, a snapshot all that are
-//! known, both under one schema, so that a client merges either into what it has. Sequence numbers
-//! come from the publisher; the market only writes them.
+//! what is published: of each event the update for those who get every event, and the instrument's
+//! [`Value`], of which everything else is made where it is sent. Sequence numbers come from the
+//! publisher; the market only notes them.
 
 use std::fmt::Write;
 
 use rust_decimal::Decimal;
 
 use crate::event::{Change, Event};
+use crate::field::{Field, Fields};
 use crate::instrument::{InstrumentId, Listing};
-use crate::reply::{self, Data, Nanoseconds, Snapshot, TICKER, Update};
+use crate::reply;
+use crate::value::{Known, Value};
 
 /// The last state of every instrument of a listing.
 #[derive(Debug)]
 pub struct Market {
-    epoch: String,
     states: Vec<State>,
 }
 
 impl Market {
-    /// A market in which nothing has happened yet. `epoch` names this numbering of events.
+    /// A market in which nothing has happened yet.
     #[must_use]
-    pub fn new(epoch: &str, listing: &Listing) -> Self {
+    pub fn new(listing: &Listing) -> Self {
         let states = listing.iter().map(|(_, instrument)| State {
             symbol: instrument.symbol.clone(),
             price_decimals: instrument.price_decimals,
             ts_ns: 0,
             fields: Default::default(),
         });
-        Self { epoch: epoch.to_owned(), states: states.collect() }
+        Self { states: states.collect() }
     }
 
-    /// Takes an event in, and returns which fields it changed.
-    pub fn apply(&mut self, event: &Event) -> Changed {
+    /// Takes an event in as number `seq` of its instrument, and appends its update and the value that
+    /// the instrument has then.
+    pub fn publish(&mut self, event: &Event, seq: u64, update: &mut Vec<u8>, value: &mut Vec<u8>) {
         let state = &mut self.states[event.instrument.index()];
-        state.ts_ns = event.ts_ns;
-        match &event.change {
-            Change::Trade(trade) => state.trade(trade.price, trade.size),
-            Change::Quote(quote) => {
-                let prices = [quote.bid, quote.ask];
-                state.quote(prices, [quote.bid_size, quote.ask_size])
-            }
-        }
+        state.take(event, seq);
+        let now = state.value();
+        reply::write(&now.update(&state.symbol, seq - 1, seq, Fields::ALL), update);
+        now.write(value);
     }
 
-    /// Appends the update of the event that was applied last to `instrument`, as number `seq`.
-    pub fn write_update(
-        &self,
-        instrument: InstrumentId,
-        seq: u64,
-        changed: Changed,
-        out: &mut Vec<u8>,
-    ) {
-        let state = &self.states[instrument.index()];
-        let update = Update {
-            channel: TICKER,
-            symbol: &state.symbol,
-            seq,
-            prev: seq - 1,
-            n: 1,
-            ts: Nanoseconds(state.ts_ns),
-            data: state.data(changed),
-            crc: seq.is_multiple_of(UPDATES_PER_CRC).then(|| state.crc()),
-        };
-        reply::write(&update, out);
+    /// What is known of an instrument.
+    #[must_use]
+    pub fn value(&self, instrument: InstrumentId) -> Value<'_> {
+        self.states[instrument.index()].value()
     }
-
-    /// Appends all that is known of `instrument`, as of event number `seq`.
-    pub fn write_snapshot(&self, instrument: InstrumentId, seq: u64, out: &mut Vec<u8>) {
-        let state = &self.states[instrument.index()];
-        let snapshot = Snapshot {
-            channel: TICKER,
-            symbol: &state.symbol,
-            epoch: &self.epoch,
-            seq,
-            ts: Nanoseconds(state.ts_ns),
-            data: state.data(Changed::ALL),
-            crc: state.crc(),
-        };
-        reply::write(&snapshot, out);
-    }
-}
-
-/// A set of fields.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Changed(u8);
-
-impl Changed {
-    const NONE: Self = Self(0);
-    const ALL: Self = Self(u8::MAX);
-
-    const fn insert(&mut self, field: Field) {
-        self.0 |= 1 << field as u8;
-    }
-
-    const fn contains(self, field: Field) -> bool {
-        self.0 & 1 << field as u8 != 0
-    }
-}
-
-/// A field of the channel.
-#[derive(Clone, Copy, Debug)]
-enum Field {
-    Bid,
-    BidSize,
-    Ask,
-    AskSize,
-    Last,
-    LastSize,
-    Vol,
-    Open,
 }
 
 /// What is known of one instrument.
@@ -120,113 +57,98 @@ struct State {
     symbol: String,
     price_decimals: u32,
     ts_ns: u64,
-    fields: [Option<Value>; 8],
+    fields: [Option<Written>; Field::COUNT],
 }
 
 impl State {
-    fn trade(&mut self, price: Decimal, size: Option<Decimal>) -> Changed {
-        let mut changed = Changed::NONE;
-        self.set_price(Field::Last, price, &mut changed);
-        if let Some(size) = size {
-            self.set(Field::LastSize, size.normalize(), &mut changed);
-            let volume = self.value(Field::Vol).unwrap_or_default();
-            // A sum beyond 28 digits stays where it is: no market trades that much.
-            self.set(Field::Vol, volume.saturating_add(size).normalize(), &mut changed);
-        }
-        self.open(price, &mut changed);
-        changed
-    }
-
-    fn quote(&mut self, [bid, ask]: [Decimal; 2], sizes: [Option<Decimal>; 2]) -> Changed {
-        let mut changed = Changed::NONE;
-        self.set_price(Field::Bid, bid, &mut changed);
-        self.set_price(Field::Ask, ask, &mut changed);
-        for (field, size) in [Field::BidSize, Field::AskSize].into_iter().zip(sizes) {
-            if let Some(size) = size {
-                self.set(field, size.normalize(), &mut changed);
+    fn take(&mut self, event: &Event, seq: u64) {
+        self.ts_ns = event.ts_ns;
+        match &event.change {
+            Change::Trade(trade) => self.trade(trade.price, trade.size, seq),
+            Change::Quote(quote) => {
+                let prices = [quote.bid, quote.ask];
+                self.quote(prices, [quote.bid_size, quote.ask_size], seq);
             }
         }
-        if self.value(Field::Open).is_none() {
-            let middle = bid.saturating_add(ask) / Decimal::TWO;
-            self.open(middle.normalize(), &mut changed);
+    }
+
+    fn trade(&mut self, price: Decimal, size: Option<Decimal>, seq: u64) {
+        self.set_price(Field::Last, price, seq);
+        if let Some(size) = size {
+            self.set(Field::LastSize, size.normalize(), seq);
+            let volume = self.decimal(Field::Vol).unwrap_or_default();
+            // A sum beyond 28 digits stays where it is: no market trades that much.
+            self.set(Field::Vol, volume.saturating_add(size).normalize(), seq);
         }
-        changed
+        self.open(price, seq);
+    }
+
+    fn quote(&mut self, [bid, ask]: [Decimal; 2], sizes: [Option<Decimal>; 2], seq: u64) {
+        self.set_price(Field::Bid, bid, seq);
+        self.set_price(Field::Ask, ask, seq);
+        for (field, size) in [Field::BidSize, Field::AskSize].into_iter().zip(sizes) {
+            if let Some(size) = size {
+                self.set(field, size.normalize(), seq);
+            }
+        }
+        if self.decimal(Field::Open).is_none() {
+            let middle = bid.saturating_add(ask) / Decimal::TWO;
+            self.open(middle.normalize(), seq);
+        }
     }
 
     /// The first price seen, whether it was paid or lies between bid and ask, is what a day's
     /// change is measured against.
-    fn open(&mut self, price: Decimal, changed: &mut Changed) {
-        if self.value(Field::Open).is_none() {
-            self.set_price(Field::Open, price, changed);
+    fn open(&mut self, price: Decimal, seq: u64) {
+        if self.decimal(Field::Open).is_none() {
+            self.set_price(Field::Open, price, seq);
         }
     }
 
-    fn set_price(&mut self, field: Field, mut price: Decimal, changed: &mut Changed) {
+    fn set_price(&mut self, field: Field, mut price: Decimal, seq: u64) {
         if price.scale() < self.price_decimals {
             price.rescale(self.price_decimals);
         }
-        self.set(field, price, changed);
+        self.set(field, price, seq);
     }
 
-    fn set(&mut self, field: Field, decimal: Decimal, changed: &mut Changed) {
-        let value = self.fields[field as usize].get_or_insert_with(Value::default);
-        if value.text.is_empty() || value.decimal != decimal {
-            value.replace(decimal);
-            changed.insert(field);
+    fn set(&mut self, field: Field, decimal: Decimal, seq: u64) {
+        let written = self.fields[field as usize].get_or_insert_with(Written::default);
+        if written.text.is_empty() || written.decimal != decimal {
+            written.replace(decimal, seq);
         }
     }
 
-    fn value(&self, field: Field) -> Option<Decimal> {
-        self.fields[field as usize].as_ref().map(|value| value.decimal)
+    fn decimal(&self, field: Field) -> Option<Decimal> {
+        self.fields[field as usize].as_ref().map(|written| written.decimal)
     }
 
-    fn text(&self, field: Field) -> Option<&str> {
-        self.fields[field as usize].as_ref().map(|value| value.text.as_str())
-    }
-
-    fn data(&self, changed: Changed) -> Data<'_> {
-        let text = |field| changed.contains(field).then(|| self.text(field)).flatten();
-        Data {
-            bid: text(Field::Bid),
-            bid_size: text(Field::BidSize),
-            ask: text(Field::Ask),
-            ask_size: text(Field::AskSize),
-            last: text(Field::Last),
-            last_size: text(Field::LastSize),
-            vol: text(Field::Vol),
-            open: text(Field::Open),
-        }
-    }
-
-    /// CRC-32 (IEEE) over `symbol:bid:ask:last:vol` as sent; a field not known is empty.
-    fn crc(&self) -> u32 {
-        let mut hasher = crc32fast::Hasher::new();
-        hasher.update(self.symbol.as_bytes());
-        for field in [Field::Bid, Field::Ask, Field::Last, Field::Vol] {
-            hasher.update(b":");
-            hasher.update(self.text(field).unwrap_or_default().as_bytes());
-        }
-        hasher.finalize()
+    fn value(&self) -> Value<'_> {
+        Value { ts_ns: self.ts_ns, fields: self.fields.each_ref().map(Written::known) }
     }
 }
 
 /// A decimal and how it is written: written once when it changes, read by every message after.
 #[derive(Debug, Default)]
-struct Value {
+struct Written {
     decimal: Decimal,
     text: String,
+    /// Number of the event that changed it last.
+    changed_at: u64,
 }
 
-impl Value {
-    fn replace(&mut self, decimal: Decimal) {
+impl Written {
+    fn known(field: &Option<Self>) -> Option<Known<'_>> {
+        field.as_ref().map(|it| Known { changed_at: it.changed_at, text: &it.text })
+    }
+
+    fn replace(&mut self, decimal: Decimal, seq: u64) {
         self.decimal = decimal;
+        self.changed_at = seq;
         self.text.clear();
         write!(self.text, "{decimal}").expect("a String takes every byte");
     }
 }
-
-/// Every update whose number is a multiple of this carries a checksum.
-const UPDATES_PER_CRC: u64 = 100;
 
 #[cfg(test)]
 mod tests {
@@ -248,16 +170,16 @@ mod tests {
             let mut listing = Listing::default();
             let (symbol, name) = ("AAPL".to_owned(), "Apple".to_owned());
             let id = listing.add(Instrument { symbol, name, price_decimals: 2 }).unwrap();
-            Self { market: Market::new("k3Zq", &listing), id, seq: 0 }
+            Self { market: Market::new(&listing), id, seq: 0 }
         }
 
         fn update(&mut self, change: Change) -> Json {
             let event = Event { offset_ns: 0, ts_ns: 77, instrument: self.id, change };
-            let changed = self.market.apply(&event);
             self.seq += 1;
-            let mut out = Vec::new();
-            self.market.write_update(self.id, self.seq, changed, &mut out);
-            serde_json::from_slice(&out).unwrap()
+            let (mut update, mut value) = (Vec::new(), Vec::new());
+            self.market.publish(&event, self.seq, &mut update, &mut value);
+            assert_eq!(Value::parse(&value), Some(self.market.value(self.id)));
+            serde_json::from_slice(&update).unwrap()
         }
 
         fn trade(&mut self, price: Decimal, size: Option<Decimal>) -> Json {
@@ -270,9 +192,8 @@ mod tests {
         }
 
         fn snapshot(&self) -> Json {
-            let mut out = Vec::new();
-            self.market.write_snapshot(self.id, self.seq, &mut out);
-            serde_json::from_slice(&out).unwrap()
+            let value = self.market.value(self.id);
+            serde_json::to_value(value.snapshot("AAPL", "k3Zq", self.seq, Fields::ALL)).unwrap()
         }
     }
 
@@ -306,6 +227,31 @@ mod tests {
             let changes = data.as_object().unwrap().clone();
             held.as_object_mut().unwrap().extend(changes);
             assert_eq!(fixture.snapshot()["data"], held, "after step {step}");
+        }
+    }
+
+    #[test]
+    fn one_update_of_many_events_is_all_of_them_merged() {
+        let mut fixture = Fixture::new();
+        let mut every = vec![json!({})];
+        for step in 0..40_i64 {
+            let price = Decimal::new(18_900 + (step * 7) % 13, 2);
+            every.push(match step % 3 {
+                0 => fixture.trade(price, (step % 2 == 0).then_some(dec!(1.5))),
+                1 => fixture.quote(price, price + dec!(0.02), Some(Decimal::from(step % 5))),
+                _ => fixture.quote(price, price + dec!(0.01), None),
+            });
+        }
+        for prev in 0..=40 {
+            let mut merged = json!({});
+            for data in &every[prev + 1..] {
+                merged.as_object_mut().unwrap().extend(data.as_object().unwrap().clone());
+            }
+            let value = fixture.market.value(fixture.id);
+            let update = value.update("AAPL", prev as u64, 40, Fields::ALL);
+            let update = serde_json::to_value(update).unwrap();
+            assert_eq!(update["data"], merged, "after {prev}");
+            assert_eq!((&update["seq"], &update["n"]), (&json!(40), &json!(40 - prev)));
         }
     }
 

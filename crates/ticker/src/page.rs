@@ -31,6 +31,7 @@ const IMAGE: &str = "image/svg+xml";
 const ASSETS: &[Asset] = assets! {
     "/"             "index.html"   HTML;
     "/app.js"       "app.js"       SCRIPT;
+    "/crc.js"       "crc.js"       SCRIPT;
     "/decimal.js"   "decimal.js"   SCRIPT;
     "/feed.js"      "feed.js"      SCRIPT;
     "/flash.js"     "flash.js"     SCRIPT;

@@ -10,7 +10,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tickwire::{Kind, Publisher, Timestamp, Topic};
+use tickwire::{Keep, Kind, Publisher, Timestamp, Topic};
 
 use crate::audience::Audience;
 use crate::event::Event;
@@ -104,22 +104,23 @@ pub struct Player {
 
 impl Player {
     /// A player of `feed`, whose instruments have their `topics`. Sets what subscribers get before
-    /// the first event: a snapshot in which nothing is known.
+    /// the first event: a value of which nothing is known.
     #[must_use]
     pub fn new(
         feed: Feed,
-        epoch: &str,
         publisher: Publisher,
         topics: Arc<[Topic]>,
         audience: Arc<Audience>,
         metrics: Arc<Metrics>,
         pace: Pace,
     ) -> Self {
-        let market = Market::new(epoch, feed.listing());
+        let market = Market::new(feed.listing());
+        let keep = keep(topics.len());
         for ((instrument, _), topic) in feed.listing().iter().zip(topics.iter()) {
-            publisher.retain_with(topic, Kind::Text, |seq, retained| {
-                market.write_snapshot(instrument, seq, retained);
+            publisher.retain_with(topic, Kind::Text, |_, value| {
+                market.value(instrument).write(value);
             });
+            topic.keep(keep);
         }
         Self { feed, market, publisher, topics, audience, metrics, pace, ahead: None }
     }
@@ -171,10 +172,8 @@ impl Player {
         let mut published = 0;
         while let Some(event) = self.ahead.take() {
             let (market, topic) = (&mut self.market, &self.topics[event.instrument.index()]);
-            batch.publish_with(topic, Kind::Text, |seq, update, snapshot| {
-                let changed = market.apply(&event);
-                market.write_update(event.instrument, seq, changed, update);
-                market.write_snapshot(event.instrument, seq, snapshot);
+            batch.publish_with(topic, Kind::Text, |seq, update, value| {
+                market.publish(&event, seq, update, value);
             });
             published += 1;
             self.ahead = self.feed.next_event();
@@ -215,6 +214,17 @@ impl Player {
     }
 }
 
+/// What is kept of each of so many instruments' updates for clients that come back.
+fn keep(instruments: usize) -> Keep {
+    Keep { messages: KEPT_UPDATES_MAX, bytes: (KEPT_BYTES_MAX / instruments.max(1)).min(256 << 10) }
+}
+
+/// Most updates that are kept of an instrument: of a busy one some minutes.
+const KEPT_UPDATES_MAX: usize = 1024;
+
+/// Most bytes that are kept of all instruments together.
+const KEPT_BYTES_MAX: usize = 64 << 20;
+
 /// Most events that are published before subscribers are woken and the clock is read again.
 const BATCH_EVENTS_MAX: u64 = 64;
 
@@ -236,6 +246,16 @@ mod tests {
         assert_eq!("max".parse(), Ok(Speed::Max));
         for bad in ["0", "-1", "inf", "nan", "fast", ""] {
             assert!(bad.parse::<Speed>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_kept_of_all_instruments_is_bounded() {
+        assert_eq!(keep(50).bytes, 262_144);
+        for instruments in [0, 1, 50, 1_000, crate::instrument::INSTRUMENTS_MAX] {
+            let kept = keep(instruments).bytes;
+            assert!(kept * instruments <= KEPT_BYTES_MAX, "{instruments}: {kept}");
+            assert!(kept > 20 * 200, "{instruments}: some updates at least");
         }
     }
 

@@ -6,7 +6,9 @@
 
 use serde::{Serialize, Serializer};
 
+use crate::field::Fields;
 use crate::request::Id;
+use crate::terms::{Mode, Terms};
 
 /// Nanoseconds since the Unix epoch, written as a string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +38,8 @@ pub enum ErrorCode {
     RateLimited,
     /// The connection does not hold this symbol.
     NotSubscribed,
+    /// No token that is known and still good was shown.
+    Unauthorized,
 }
 
 /// The close codes of the protocol, RFC 6455 section 7.4.2: 4000 to 4999 are the application's.
@@ -44,6 +48,8 @@ pub mod close {
 
     /// Too many messages that cannot be read.
     pub const UNREADABLE: CloseCode = CloseCode(4400);
+    /// No token in time, or one that is good no more.
+    pub const UNAUTHORIZED: CloseCode = CloseCode(4401);
     /// No subscription in time.
     pub const NO_SUBSCRIPTION: CloseCode = CloseCode(4408);
     /// The client reads slower than the market moves.
@@ -96,19 +102,20 @@ pub struct Ack<'a, R> {
 }
 
 /// What became of one symbol of a request.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct SymbolResult<'a> {
     /// As it was asked for.
     pub symbol: &'a str,
     /// Whether it was done.
     pub ok: bool,
-    /// How updates are delivered.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub mode: Option<Mode>,
+    /// On which terms it is delivered.
+    #[serde(flatten)]
+    pub terms: Option<Agreed>,
     /// To a request to resume: whether the missing events follow.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recovered: Option<bool>,
-    /// Sequence number that the first update follows.
+    /// Sequence number that the first update follows; if it is recovered, that with which nothing is
+    /// missing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seq: Option<u64>,
     /// Why it was not done.
@@ -123,8 +130,8 @@ impl<'a> SymbolResult<'a> {
     /// It was done, and there is no more to say.
     #[must_use]
     pub const fn done(symbol: &'a str) -> Self {
-        let (mode, recovered, seq) = (None, None, None);
-        Self { symbol, ok: true, mode, recovered, seq, code: None, message: None }
+        let (terms, recovered, seq) = (None, None, None);
+        Self { symbol, ok: true, terms, recovered, seq, code: None, message: None }
     }
 
     /// It was not done, because of `code`.
@@ -134,12 +141,21 @@ impl<'a> SymbolResult<'a> {
     }
 }
 
-/// How updates are delivered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Mode {
-    /// Every event.
-    Distinct,
+/// Terms of a subscription as a client is told them: what is as usual is left out, but the mode.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Agreed {
+    mode: Mode,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_rate: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fields: Option<Fields>,
+}
+
+impl From<Terms> for Agreed {
+    fn from(Terms { mode, max_rate, fields }: Terms) -> Self {
+        let max_rate = Some(max_rate).filter(|rate| *rate > 0);
+        Self { mode, max_rate, fields: Some(fields).filter(|fields| *fields != Fields::ALL) }
+    }
 }
 
 /// A subscription that a connection holds.
@@ -149,8 +165,19 @@ pub struct Held<'a> {
     pub channel: &'static str,
     /// Its symbol.
     pub symbol: &'a str,
-    /// How its updates are delivered.
-    pub mode: Mode,
+    /// Its terms.
+    #[serde(flatten)]
+    pub terms: Agreed,
+}
+
+/// What a token that was shown is good for.
+#[derive(Debug, Serialize)]
+pub struct Authorized<'a> {
+    /// Whose it is.
+    pub name: &'a str,
+    /// When it ends; left out: never.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Nanoseconds>,
 }
 
 /// An instrument that can be subscribed to.
@@ -194,6 +221,30 @@ pub struct ShutdownNotice {
     pub deadline_ms: u32,
 }
 
+/// What a client was not sent of a symbol is gone, and its subscription with it.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename = "notice")]
+pub struct ResyncNotice<'a> {
+    /// Always `resync_required`.
+    pub code: &'static str,
+    /// Its channel.
+    pub channel: &'static str,
+    /// Its symbol.
+    pub symbol: &'a str,
+    /// Number of its last event.
+    pub current: u64,
+}
+
+/// The token that the client has shown is about to end.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename = "notice")]
+pub struct ExpiryNotice {
+    /// Always `token_expires`.
+    pub code: &'static str,
+    /// How long it is still good.
+    pub expires_ms: u32,
+}
+
 /// The answer to a request that cannot be served at all.
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename = "error")]
@@ -222,11 +273,12 @@ pub struct Snapshot<'a> {
     pub ts: Nanoseconds,
     /// Every field that is known.
     pub data: Data<'a>,
-    /// Over what a client then holds.
-    pub crc: u32,
+    /// Over what a client then holds, if that is all that it is over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub crc: Option<u32>,
 }
 
-/// One event of an instrument.
+/// One event of an instrument, or several merged into one.
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename = "update")]
 pub struct Update<'a> {
@@ -234,15 +286,15 @@ pub struct Update<'a> {
     pub channel: &'static str,
     /// Its symbol.
     pub symbol: &'a str,
-    /// Number of the event.
+    /// Number of the last event in it.
     pub seq: u64,
-    /// Number of the event that was sent before.
+    /// Number of the last event in what this client was sent before.
     pub prev: u64,
     /// How many events are in this message.
-    pub n: u32,
-    /// When it happened.
+    pub n: u64,
+    /// When the last of them happened.
     pub ts: Nanoseconds,
-    /// The fields that it changed.
+    /// The fields that they changed.
     pub data: Data<'a>,
     /// Over what a client then holds; now and then.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -323,6 +375,21 @@ mod tests {
             json(&update),
             r#"{"type":"update","channel":"ticker","symbol":"AAPL","seq":1047,"prev":1046,"n":1,"ts":"1795343478000000000","data":{"last":"189.44"}}"#
         );
+    }
+
+    #[test]
+    fn a_result_tells_terms_that_are_not_as_usual() {
+        let last = [crate::field::Field::Last].into_iter().collect();
+        for (terms, written) in [
+            (Terms::of(Mode::Distinct), r#""mode":"distinct""#),
+            (Terms::default(), r#""mode":"merge""#),
+            (Terms { max_rate: 5, ..Terms::default() }, r#""mode":"merge","max_rate":5"#),
+            (Terms { fields: last, ..Terms::default() }, r#""mode":"merge","fields":["last"]"#),
+        ] {
+            let result = SymbolResult { terms: Some(terms.into()), ..SymbolResult::done("A") };
+            assert_eq!(json(&result), format!(r#"{{"symbol":"A","ok":true,{written}}}"#));
+        }
+        assert_eq!(json(&SymbolResult::done("A")), r#"{"symbol":"A","ok":true}"#);
     }
 
     #[test]

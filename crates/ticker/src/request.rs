@@ -3,16 +3,19 @@
 //! A session gives the text of one message, unmasked and valid UTF-8, and gets a [`Request`] whose
 //! strings lie in that text. simd-json parses in place, so the text is used up. What cannot be
 //! read is a [`Refused`] that carries the request's id as soon as there is one: a client can tell
-//! which request it got wrong. Whether a symbol is listed or a mode is served is the session's
-//! question, not this one's.
+//! which request it got wrong. Whether a symbol is listed or terms can be had together is the
+//! session's question, not this one's.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use serde::Serialize;
 use simd_json::prelude::{TypedScalarValue, ValueAsScalar, ValueIntoString};
 use simd_json::{Buffers, ErrorType, tape};
 
+use crate::field::{Field, Fields};
 use crate::reply::ErrorCode;
+use crate::terms::{Mode, Wanted};
 
 /// The id that a client gave to its request, echoed verbatim.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -40,6 +43,10 @@ pub enum Method<'a> {
     Subscribe(Subscribe<'a>),
     /// Deliver symbols no more.
     Unsubscribe(Vec<&'a str>),
+    /// Deliver symbols that are held on other terms.
+    Set(Set<'a>),
+    /// Believe who this is.
+    Auth(&'a str),
     /// Which subscriptions are held.
     List,
     /// Which instruments there are.
@@ -55,14 +62,28 @@ pub struct Subscribe<'a> {
     pub symbols: Vec<&'a str>,
     /// Whether a snapshot comes before the updates.
     pub snapshot: bool,
-    /// How updates are to be delivered, if asked for.
-    pub mode: Option<&'a str>,
-    /// Whether fewer than all updates are asked for.
-    pub rate: bool,
-    /// Whether fewer than all fields are asked for.
-    pub crop: bool,
-    /// Whether the events since an earlier connection are asked for.
-    pub resume: bool,
+    /// On which terms.
+    pub wanted: Wanted,
+    /// What the client has from an earlier connection.
+    pub resume: Option<Resume<'a>>,
+}
+
+/// What a client has from an earlier connection.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Resume<'a> {
+    /// What the numbers are of.
+    pub epoch: &'a str,
+    /// By symbol, the number of the last event that it has.
+    pub seqs: HashMap<&'a str, u64>,
+}
+
+/// Other terms for subscriptions.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Set<'a> {
+    /// Which ones.
+    pub symbols: Vec<&'a str>,
+    /// On which terms.
+    pub wanted: Wanted,
 }
 
 /// A message that is no request that can be served.
@@ -112,6 +133,8 @@ impl Reader {
             "instruments" => Method::Instruments,
             "subscribe" => with_params(&message, subscribe, &id)?,
             "unsubscribe" => with_params(&message, unsubscribe, &id)?,
+            "set" => with_params(&message, set, &id)?,
+            "auth" => with_params(&message, auth, &id)?,
             _ => return Err(unknown_method(id, method)),
         };
         Ok(Some(Request { id, method }))
@@ -164,18 +187,58 @@ fn subscribe<'a>(params: &Object<'_, 'a>) -> Result<Method<'a>, Fault> {
         snapshot: optional(params, "snapshot", |value| value.as_bool())
             .ok_or("`snapshot` must be true or false")?
             .unwrap_or(true),
-        mode: optional(params, "mode", |value| value.into_string())
-            .ok_or("`mode` must be a string")?,
-        rate: optional(params, "max_rate", |value| value.cast_f64())
-            .ok_or("`max_rate` must be a number")?
-            .is_some_and(|rate| rate != 0.0),
-        crop: optional(params, "fields", |value| value.as_array().map(|_| ()))
-            .ok_or("`fields` must be an array")?
-            .is_some(),
-        resume: optional(params, "resume", |value| value.as_object().map(|_| ()))
-            .ok_or("`resume` must be an object")?
-            .is_some(),
+        wanted: wanted(params)?,
+        resume: optional(params, "resume", |value| resume(&value))
+            .ok_or("`resume` must have `epoch`, a string, and `seq`, numbers by symbol")?,
     }))
+}
+
+/// The terms that a request asks for.
+fn wanted(params: &Object<'_, '_>) -> Result<Wanted, Fault> {
+    Ok(Wanted {
+        mode: optional(params, "mode", |value| value.into_string()?.parse::<Mode>().ok())
+            .ok_or("`mode` must be merge or distinct")?,
+        max_rate: optional(params, "max_rate", |value| rate(&value))
+            .ok_or("`max_rate` must be a whole number of updates a second; 0: as they come")?,
+        fields: optional(params, "fields", |value| fields(&value)).ok_or(
+            "`fields` must be an array of some of \
+             bid, bid_size, ask, ask_size, last, last_size, vol, open",
+        )?,
+    })
+}
+
+/// More than the largest that is told apart is as good as that.
+fn rate(value: &Value<'_, '_>) -> Option<u16> {
+    value.as_u64().map(|rate| u16::try_from(rate).unwrap_or(u16::MAX))
+}
+
+fn fields(value: &Value<'_, '_>) -> Option<Fields> {
+    let names = value.as_array()?;
+    let fields: Option<Fields> =
+        names.iter().map(|name| Field::named(name.into_string()?)).collect();
+    fields.filter(|fields| !fields.is_empty())
+}
+
+fn resume<'a>(value: &Value<'_, 'a>) -> Option<Resume<'a>> {
+    let resume = value.as_object()?;
+    let epoch = resume.get("epoch")?.into_string()?;
+    let seqs = resume.get("seq")?.as_object()?;
+    let seqs = seqs.iter().map(|(symbol, seq)| Some((symbol, seq.as_u64()?)));
+    Some(Resume { epoch, seqs: seqs.collect::<Option<_>>()? })
+}
+
+fn set<'a>(params: &Object<'_, 'a>) -> Result<Method<'a>, Fault> {
+    channel(params)?;
+    let (symbols, wanted) = (symbols(params)?, wanted(params)?);
+    if wanted == Wanted::default() {
+        return Err("`set` needs `max_rate`, `mode` or `fields`".into());
+    }
+    Ok(Method::Set(Set { symbols, wanted }))
+}
+
+fn auth<'a>(params: &Object<'_, 'a>) -> Result<Method<'a>, Fault> {
+    let token = params.get("token").and_then(|token| token.into_string());
+    Ok(Method::Auth(token.ok_or("`token` must be a string")?))
 }
 
 fn unsubscribe<'a>(params: &Object<'_, 'a>) -> Result<Method<'a>, Fault> {
@@ -244,11 +307,7 @@ fn not_json(error: simd_json::Error) -> Refused<'static> {
 }
 
 fn unknown_method<'a>(id: Id<'a>, method: &str) -> Refused<'a> {
-    let message = match method {
-        "set" => Cow::Borrowed("`set` is not served yet"),
-        "auth" => Cow::Borrowed("`auth` is not served yet: this server asks for no token"),
-        _ => format!("{} is no method", excerpt(method)).into(),
-    };
+    let message = format!("{} is no method", excerpt(method)).into();
     Refused { id: Some(id), code: ErrorCode::UnknownMethod, message }
 }
 
@@ -277,190 +336,4 @@ const SYMBOLS_PER_REQUEST_MAX: usize = 4096;
 const EXCERPT_CHARS_MAX: usize = 48;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read<'a>(text: &'a mut [u8]) -> Result<Option<Request<'a>>, Refused<'a>> {
-        Reader::new().read(text)
-    }
-
-    fn method(json: &str) -> Method<'static> {
-        let text = json.as_bytes().to_vec().leak();
-        Reader::new().read(text).unwrap().unwrap().method
-    }
-
-    fn refused(json: &str) -> (Option<Id<'static>>, ErrorCode, String) {
-        let text = json.as_bytes().to_vec().leak();
-        let refused = Reader::new().read(text).unwrap_err();
-        (refused.id, refused.code, refused.message.into_owned())
-    }
-
-    #[test]
-    fn methods_are_read() {
-        let cases = [
-            (r#"{"id":1,"method":"ping"}"#, Method::Ping),
-            (r#"{"method":"list","id":"a","later":{"x":[1]}}"#, Method::List),
-            (r#"{"id":1,"method":"instruments","params":7}"#, Method::Instruments),
-            (
-                r#"{"id":1,"method":"unsubscribe","params":{"channel":"ticker","symbols":["A","B"]}}"#,
-                Method::Unsubscribe(vec!["A", "B"]),
-            ),
-        ];
-        for (json, expected) in cases {
-            assert_eq!(method(json), expected, "{json}");
-        }
-    }
-
-    #[test]
-    fn a_subscription_has_its_defaults_and_says_what_it_asks_for() {
-        let subscribe = |params: &str| {
-            let params = format!(r#""channel":"ticker","symbols":["AAPL"]{params}"#);
-            method(&format!(r#"{{"id":1,"method":"subscribe","params":{{{params}}}}}"#))
-        };
-        let plain = Subscribe {
-            symbols: vec!["AAPL"],
-            snapshot: true,
-            mode: None,
-            rate: false,
-            crop: false,
-            resume: false,
-        };
-        let cases = [
-            ("", plain.clone()),
-            (r#","mode":null,"max_rate":0,"later":1"#, plain.clone()),
-            (r#","snapshot":false"#, Subscribe { snapshot: false, ..plain.clone() }),
-            (r#","mode":"merge""#, Subscribe { mode: Some("merge"), ..plain.clone() }),
-            (r#","max_rate":10"#, Subscribe { rate: true, ..plain.clone() }),
-            (r#","max_rate":0.5"#, Subscribe { rate: true, ..plain.clone() }),
-            (r#","fields":["bid"]"#, Subscribe { crop: true, ..plain.clone() }),
-            (r#","resume":{"epoch":"x","seq":{"AAPL":1}}"#, Subscribe { resume: true, ..plain }),
-        ];
-        for (params, expected) in cases {
-            assert_eq!(subscribe(params), Method::Subscribe(expected), "{params}");
-        }
-    }
-
-    #[test]
-    fn ids_are_integers_or_short_strings() {
-        let text36 = "x".repeat(36);
-        let cases = [
-            ("-9223372036854775808".to_owned(), Id::Number(i64::MIN)),
-            ("9223372036854775807".to_owned(), Id::Number(i64::MAX)),
-            (r#""""#.to_owned(), Id::Text("".into())),
-            (format!("\"{text36}\""), Id::Text(text36.as_str().into())),
-            (format!("\"{}\"", "é".repeat(36)), Id::Text("é".repeat(36).into())),
-            (r#""\u00e9\n""#.to_owned(), Id::Text("é\n".into())),
-        ];
-        for (written, expected) in cases {
-            let mut text = format!(r#"{{"id":{written},"method":"ping"}}"#).into_bytes();
-            assert_eq!(read(&mut text).unwrap().unwrap().id, expected);
-        }
-        let long = format!("\"{}\"", "x".repeat(37));
-        for written in ["1.5", "null", "true", "[1]", "{}", "9223372036854775808", &long] {
-            let (id, code, message) = refused(&format!(r#"{{"id":{written},"method":"ping"}}"#));
-            assert_eq!((id, code), (None, ErrorCode::BadRequest), "{written}");
-            assert!(message.starts_with("`id` must be"), "{message}");
-        }
-    }
-
-    #[test]
-    fn what_cannot_be_read_is_refused_with_the_id_if_there_is_one() {
-        let one = Some(Id::Number(1));
-        let cases = [
-            ("", None, "not JSON at byte 0"),
-            ("nothing", None, "not JSON"),
-            (r#"{"id":1,"method":"ping""#, None, "not JSON"),
-            (r#"{"id":1,"method":"ping"} {}"#, None, "not JSON"),
-            ("[]", None, "one JSON object"),
-            ("7", None, "one JSON object"),
-            ("{}", None, "`method`"),
-            (r#"{"id":1}"#, one.clone(), "`method`"),
-            (r#"{"method":"ping"}"#, None, "needs an `id`"),
-            (r#"{"id":1,"method":7}"#, one.clone(), "`method`"),
-            (r#"{"id":1,"method":"subscribe"}"#, one.clone(), "`params`"),
-            (r#"{"id":1,"method":"subscribe","params":[]}"#, one.clone(), "`params`"),
-            (r#"{"id":1,"method":"subscribe","params":{}}"#, one.clone(), "`channel`"),
-        ];
-        for (json, id, message) in cases {
-            let (given_id, code, given) = refused(json);
-            assert_eq!((given_id, code), (id, ErrorCode::BadRequest), "{json}");
-            assert!(given.contains(message), "{json}: {given}");
-        }
-    }
-
-    #[test]
-    fn parameters_of_the_wrong_shape_are_refused() {
-        let symbols = r#""symbols":["A"]"#;
-        let cases = [
-            (r#""channel":"ticker""#.to_owned(), "`symbols`"),
-            (r#""channel":"ticker","symbols":"A""#.to_owned(), "`symbols`"),
-            (r#""channel":"ticker","symbols":[]"#.to_owned(), "`symbols`"),
-            (r#""channel":"ticker","symbols":["A",1]"#.to_owned(), "`symbols`"),
-            (format!(r#""channel":7,{symbols}"#), "`channel`"),
-            (format!(r#""channel":"ticker",{symbols},"snapshot":1"#), "`snapshot`"),
-            (format!(r#""channel":"ticker",{symbols},"mode":1"#), "`mode`"),
-            (format!(r#""channel":"ticker",{symbols},"max_rate":"1""#), "`max_rate`"),
-            (format!(r#""channel":"ticker",{symbols},"fields":"bid""#), "`fields`"),
-            (format!(r#""channel":"ticker",{symbols},"resume":1"#), "`resume`"),
-        ];
-        for (params, message) in cases {
-            let json = format!(r#"{{"id":"q","method":"subscribe","params":{{{params}}}}}"#);
-            let (id, code, given) = refused(&json);
-            assert_eq!((id, code), (Some(Id::Text("q".into())), ErrorCode::BadRequest), "{json}");
-            assert!(given.contains(message), "{json}: {given}");
-        }
-    }
-
-    #[test]
-    fn other_channels_and_methods_have_errors_of_their_own() {
-        for channel in ["trades", "book", ""] {
-            let params = format!(r#"{{"channel":"{channel}","symbols":["A"]}}"#);
-            let json = format!(r#"{{"id":1,"method":"subscribe","params":{params}}}"#);
-            assert_eq!(refused(&json).1, ErrorCode::UnknownChannel, "{channel}");
-        }
-        for method in ["set", "auth", "PING", ""] {
-            let json = format!(r#"{{"id":1,"method":"{method}"}}"#);
-            assert_eq!(refused(&json).1, ErrorCode::UnknownMethod, "{method}");
-        }
-    }
-
-    #[test]
-    fn a_type_without_a_method_is_ignored() {
-        let mut text = br#"{"type":"hello","id":1}"#.to_vec();
-        assert_eq!(read(&mut text), Ok(None));
-    }
-
-    #[test]
-    fn nesting_up_to_32_is_read_and_one_more_is_not() {
-        let nested = |depth: usize| {
-            let inner = depth - 1;
-            let value = "[".repeat(inner) + &"]".repeat(inner);
-            format!(r#"{{"id":1,"method":"ping","params":{value}}}"#)
-        };
-        assert_eq!(method(&nested(32)), Method::Ping);
-        let (_, code, message) = refused(&nested(33));
-        assert_eq!((code, message.as_str()), (ErrorCode::BadRequest, "nested deeper than 32"));
-        assert_eq!(refused(&"[".repeat(60_000)).2, "nested deeper than 32");
-    }
-
-    #[test]
-    fn a_request_names_at_most_4096_symbols() {
-        let request = |count: usize| {
-            let symbols = vec!["\"A\""; count].join(",");
-            let params = format!(r#"{{"channel":"ticker","symbols":[{symbols}]}}"#);
-            format!(r#"{{"id":1,"method":"unsubscribe","params":{params}}}"#)
-        };
-        assert_eq!(method(&request(4096)), Method::Unsubscribe(vec!["A"; 4096]));
-        assert!(refused(&request(4097)).2.contains("4096"));
-    }
-
-    #[test]
-    fn a_reader_reads_on_after_what_it_could_not_read() {
-        let mut reader = Reader::new();
-        for _ in 0..3 {
-            assert!(reader.read(&mut br#"{"id":1,"met"#.to_vec()).is_err());
-            let mut text = br#"{"id":1,"method":"ping"}"#.to_vec();
-            assert!(reader.read(&mut text).is_ok_and(|request| request.is_some()));
-        }
-    }
-}
+mod tests;

@@ -2,14 +2,15 @@
 //!
 //! It stands between the application's handler and what only the engine can do, which it asks of a
 //! [`Link`]: send, close, subscribe. It reads no clock and owns no socket, so that every rule of
-//! the protocol can be tried with scripted time. What a connection holds is the engine's
-//! knowledge; a session only keeps what the protocol needs beside it, in 32 bytes.
+//! the protocol can be tried with scripted time. It knows on which terms symbols are held; what is
+//! delivered and when is the engine's knowledge. A session takes 64 bytes, and eight for each symbol.
 //!
 //! Order is its promise: exactly one reply to a request, in the order of the requests; an ack
 //! before the snapshots it announces; a snapshot before its updates; nothing of a symbol after the
 //! ack of its end.
 
-use std::collections::HashMap;
+mod subscribing;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,33 +18,44 @@ use serde::Serialize;
 use tickwire::{CloseCode, Timestamp};
 
 use crate::allowance::{Allowance, REQUESTS_PER_S, Verdict};
+use crate::field::Fields;
+use crate::holdings::Holdings;
 use crate::instrument::{InstrumentId, Listing};
 use crate::reply::{
-    self, Ack, ErrorCode, Heartbeat, Held, Listed, Mode, Nanoseconds, Pong, ShutdownNotice,
-    SymbolResult, TICKER, Welcome, close,
+    self, Ack, Authorized, ErrorCode, ExpiryNotice, Heartbeat, Listed, Nanoseconds, Pong,
+    ResyncNotice, ShutdownNotice, TICKER, Welcome, close,
 };
-use crate::request::{Id, Method, Reader, Refused, Request, Subscribe, excerpt};
+use crate::request::{Id, Method, Reader, Refused, Request};
+use crate::terms::Terms;
+use crate::tokens::{FOR_EVER, Tokens};
+use crate::value::Value;
 
 /// What a session asks of its connection.
 pub trait Link {
-    /// The last value of an instrument, ready to be sent.
-    type Snapshot;
+    /// The [`Value`] of an instrument, as bytes.
+    type Value: AsRef<[u8]>;
 
     /// Sends a text message.
     fn send(&mut self, text: &[u8]);
-    /// Sends a snapshot that [`subscribe`](Self::subscribe) gave.
-    fn send_snapshot(&mut self, snapshot: &Self::Snapshot);
     /// Closes the connection. Nothing that is sent after it leaves.
     fn close(&mut self, code: CloseCode, reason: &str);
     /// How long ago something was last sent.
     fn silent_for(&self) -> Duration;
-    /// Whether an instrument's updates are delivered.
-    fn holds(&self, instrument: InstrumentId) -> bool;
     /// Delivers an instrument's updates after those up to the number that is returned, and returns
-    /// the snapshot as of that number. A delivery that was going on begins anew.
-    fn subscribe(&mut self, instrument: InstrumentId) -> (u64, Option<Self::Snapshot>);
-    /// Delivers an instrument's updates no more; whether they were.
-    fn unsubscribe(&mut self, instrument: InstrumentId) -> bool;
+    /// its value as of that number. A delivery that was going on begins anew.
+    fn subscribe(&mut self, instrument: InstrumentId, terms: Terms) -> (u64, Option<Self::Value>);
+    /// Delivers an instrument's updates after event number `seq`, which the client has. Returns the
+    /// number with which nothing is missing; none if that cannot be had: then nothing of it is
+    /// delivered. What was missed is sent with [`send_missed`](Self::send_missed) or later.
+    fn take_up(&mut self, instrument: InstrumentId, terms: Terms, seq: u64) -> Option<u64>;
+    /// Sends what was missed of all that was [taken up](Self::take_up).
+    fn send_missed(&mut self);
+    /// Changes how many updates a second a delivery in the mode merge has at most; 0: as they come.
+    fn set_rate(&mut self, instrument: InstrumentId, max_rate: u16);
+    /// Delivers an instrument's updates no more.
+    fn unsubscribe(&mut self, instrument: InstrumentId);
+    /// The number of an instrument's last event.
+    fn newest(&self, instrument: InstrumentId) -> u64;
 }
 
 /// What all sessions of a thread share.
@@ -52,6 +64,8 @@ pub struct Desk {
     rules: Rules,
     listing: Arc<Listing>,
     epoch: Arc<str>,
+    /// None: nobody has to show one.
+    tokens: Option<Arc<Tokens>>,
     reader: Reader,
     out: Vec<u8>,
 }
@@ -65,6 +79,18 @@ pub struct Rules {
     pub subscribe_within: Duration,
     /// Symbols that a connection may hold.
     pub symbols_max: usize,
+    /// What happens to a client that gets every event and reads too slowly for that.
+    pub slow_consumer: SlowConsumer,
+}
+
+/// What happens to a client that gets every event and has not read what is no longer kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SlowConsumer {
+    /// It is closed with 4410.
+    #[default]
+    Close,
+    /// What it was not sent is dropped, and it is told to subscribe anew.
+    Drop,
 }
 
 impl Default for Rules {
@@ -75,15 +101,22 @@ impl Default for Rules {
             subscribe_within: Duration::from_secs(30),
             // What Binance grants a connection.
             symbols_max: 1024,
+            slow_consumer: SlowConsumer::Close,
         }
     }
 }
 
 impl Desk {
-    /// A desk for the instruments of `listing`. `epoch` names the numbering of their events.
+    /// A desk for the instruments of `listing`. `epoch` names the numbering of their events; where there
+    /// are `tokens`, only who shows one is served.
     #[must_use]
-    pub fn new(rules: Rules, listing: Arc<Listing>, epoch: Arc<str>) -> Self {
-        Self { rules, listing, epoch, reader: Reader::new(), out: Vec::new() }
+    pub fn new(
+        rules: Rules,
+        listing: Arc<Listing>,
+        epoch: Arc<str>,
+        tokens: Option<Arc<Tokens>>,
+    ) -> Self {
+        Self { rules, listing, epoch, tokens, reader: Reader::new(), out: Vec::new() }
     }
 
     /// The instruments that can be subscribed to.
@@ -98,6 +131,21 @@ impl Desk {
         link.send(&self.out);
     }
 
+    /// Sends the snapshot of `fields` that `value` makes, as of event number `seq`.
+    fn send_snapshot(
+        &mut self,
+        link: &mut impl Link,
+        instrument: InstrumentId,
+        seq: u64,
+        fields: Fields,
+        value: &[u8],
+    ) {
+        let (listing, epoch) = (Arc::clone(&self.listing), Arc::clone(&self.epoch));
+        let value = Value::parse(value).expect("the market writes the values that topics retain");
+        let symbol = &listing.instrument(instrument).symbol;
+        self.send(link, &value.snapshot(symbol, &epoch, seq, fields));
+    }
+
     fn refuse(&mut self, link: &mut impl Link, id: Option<&Id<'_>>, code: ErrorCode, why: &str) {
         self.send(link, &reply::Error { id, code, message: why });
     }
@@ -109,13 +157,23 @@ pub struct Session {
     /// When the connection must hold a subscription, on the monotonic clock; [`FULFILLED`] once it
     /// did.
     subscribe_by_ns: u64,
-    /// Symbols that it holds.
-    held: u32,
-    heartbeats: u32,
+    /// Until when it may ask, in nanoseconds since the Unix epoch; 0: it has not shown why.
+    granted_until_ns: u64,
+    holdings: Holdings,
     allowance: Allowance,
+    heartbeats: u32,
+    /// It has been told that its token is about to end.
+    is_warned: bool,
 }
 
 impl Session {
+    /// A session that may ask until then, in nanoseconds since the Unix epoch; with 0 not before it has
+    /// shown a token.
+    #[must_use]
+    pub fn granted_until(granted_until_ns: u64) -> Self {
+        Self { granted_until_ns, ..Self::default() }
+    }
+
     /// Begins the session and greets the client, which the log knows as `name`. Returns after what
     /// time [`timer`](Self::timer) is to be called.
     pub fn open(
@@ -177,10 +235,11 @@ impl Session {
         now: Timestamp,
     ) -> Option<Duration> {
         let now_ns = now.monotonic_ns();
-        if self.subscribe_by_ns <= now_ns {
-            link.close(close::NO_SUBSCRIPTION, "no subscription in time");
+        if let Some((code, reason)) = self.overdue(now) {
+            link.close(code, reason);
             return None;
         }
+        self.warn_of_expiry(desk, link, now);
         let heartbeat_ns = nanoseconds(desk.rules.heartbeat);
         let mut next_ns = heartbeat_ns.saturating_sub(nanoseconds(link.silent_for()));
         if next_ns == 0 {
@@ -190,7 +249,50 @@ impl Session {
             desk.send(link, &Heartbeat { n, ts });
             next_ns = heartbeat_ns;
         }
+        if self.granted_until_ns != FOR_EVER {
+            next_ns = next_ns.min(GRANT_CHECK_NS);
+        }
         Some(Duration::from_nanos(next_ns.min(self.subscribe_by_ns - now_ns)))
+    }
+
+    /// Why the connection is to be closed now, if it is.
+    const fn overdue(&self, now: Timestamp) -> Option<(CloseCode, &'static str)> {
+        match self.granted_until_ns {
+            until_ns if until_ns > 0 && until_ns <= now.unix_ns() => {
+                Some((close::UNAUTHORIZED, "the token has ended"))
+            }
+            _ if self.subscribe_by_ns > now.monotonic_ns() => None,
+            0 => Some((close::UNAUTHORIZED, "no token in time")),
+            _ => Some((close::NO_SUBSCRIPTION, "no subscription in time")),
+        }
+    }
+
+    fn warn_of_expiry(&mut self, desk: &mut Desk, link: &mut impl Link, now: Timestamp) {
+        let left_ns = self.granted_until_ns.saturating_sub(now.unix_ns());
+        if self.is_warned || self.granted_until_ns == 0 || left_ns > EXPIRY_NOTICE_NS {
+            return;
+        }
+        self.is_warned = true;
+        let expires_ms = u32::try_from(left_ns / 1_000_000).unwrap_or(u32::MAX);
+        desk.send(link, &ExpiryNotice { code: "token_expires", expires_ms });
+    }
+
+    /// Events of the instruments in `lost` that the client has not been sent are gone. Says whether the
+    /// connection goes on; then these are held no more, and the client is told so.
+    pub fn lagged(&mut self, desk: &mut Desk, link: &mut impl Link, lost: &[InstrumentId]) -> bool {
+        if desk.rules.slow_consumer == SlowConsumer::Close {
+            return false;
+        }
+        let listing = Arc::clone(&desk.listing);
+        for &instrument in lost {
+            self.holdings.remove(instrument);
+            link.unsubscribe(instrument);
+            let symbol = &listing.instrument(instrument).symbol;
+            let current = link.newest(instrument);
+            let code = "resync_required";
+            desk.send(link, &ResyncNotice { code, channel: TICKER, symbol, current });
+        }
+        true
     }
 
     /// Tells the client that the server goes down.
@@ -206,8 +308,8 @@ impl Session {
 
     /// How many symbols the connection holds.
     #[must_use]
-    pub const fn held(&self) -> u32 {
-        self.held
+    pub const fn held(&self) -> usize {
+        self.holdings.len()
     }
 
     fn refused(
@@ -232,157 +334,42 @@ impl Session {
         request: &Request<'_>,
     ) {
         let id = &request.id;
+        let is_open_to_all = matches!(request.method, Method::Ping | Method::Auth(_));
+        if self.granted_until_ns == 0 && !is_open_to_all {
+            let why = "show a token first: `auth`";
+            return desk.refuse(link, Some(id), ErrorCode::Unauthorized, why);
+        }
         match &request.method {
             Method::Ping => desk.send(link, &Pong { id, ts: Nanoseconds(now.unix_ns()) }),
-            Method::List => list(desk, link, now, id),
+            Method::List => self.list(desk, link, now, id),
             Method::Instruments => instruments(desk, link, now, id),
-            Method::Subscribe(wanted) => self.subscribe(desk, link, now, id, wanted),
+            Method::Subscribe(asked) => self.subscribe(desk, link, now, id, asked),
             Method::Unsubscribe(symbols) => self.unsubscribe(desk, link, now, id, symbols),
+            Method::Set(asked) => self.set(desk, link, now, id, asked),
+            Method::Auth(token) => self.authorize(desk, link, now, id, token),
         }
     }
 
-    fn subscribe<L: Link>(
-        &mut self,
-        desk: &mut Desk,
-        link: &mut L,
-        now: Timestamp,
-        id: &Id<'_>,
-        wanted: &Subscribe<'_>,
-    ) {
-        let mut begun = Begun::new();
-        let mut results = Vec::with_capacity(wanted.symbols.len());
-        for symbol in &wanted.symbols {
-            results.push(match self.admit(desk, link, wanted, symbol) {
-                Ok(instrument) => SymbolResult {
-                    mode: Some(Mode::Distinct),
-                    recovered: wanted.resume.then_some(false),
-                    seq: self.begin(link, wanted, instrument, &mut begun),
-                    ..SymbolResult::done(symbol)
-                },
-                Err((code, message)) => SymbolResult::refused(symbol, code, message),
-            });
-        }
-        desk.send(link, &ack(id, "subscribe", now, &results));
-        for snapshot in &begun.snapshots {
-            link.send_snapshot(snapshot);
-        }
-    }
-
-    /// Begins an instrument's stream, and returns the number that it begins after; `None` if it goes
-    /// on as it was.
-    ///
-    /// A stream that is held already and whose snapshot is asked for begins anew: so the snapshot
-    /// stands between its updates where it belongs, and a client that lost count can ask for
-    /// it. A symbol that is named twice in a request is begun once.
-    fn begin<L: Link>(
-        &mut self,
-        link: &mut L,
-        wanted: &Subscribe<'_>,
-        instrument: InstrumentId,
-        begun: &mut Begun<L::Snapshot>,
-    ) -> Option<u64> {
-        let snapshot_wanted = wanted.snapshot || wanted.resume;
-        if let Some(seq) = begun.seqs.get(&instrument) {
-            return Some(*seq);
-        }
-        if !link.holds(instrument) {
-            self.held += 1;
-            self.subscribe_by_ns = FULFILLED;
-        } else if !snapshot_wanted {
-            return None;
-        }
-        let (seq, snapshot) = link.subscribe(instrument);
-        begun.seqs.insert(instrument, seq);
-        begun.snapshots.extend(snapshot.filter(|_| snapshot_wanted));
-        Some(seq)
-    }
-
-    fn admit(
-        &self,
-        desk: &Desk,
-        link: &impl Link,
-        wanted: &Subscribe<'_>,
-        symbol: &str,
-    ) -> Result<InstrumentId, (ErrorCode, String)> {
-        if let Some(why) = not_served(wanted) {
-            return Err((ErrorCode::BadRequest, why));
-        }
-        let Some(instrument) = desk.listing.find(symbol) else {
-            let message = format!("{} is not listed", excerpt(symbol));
-            return Err((ErrorCode::UnknownSymbol, message));
-        };
-        let max = desk.rules.symbols_max;
-        if self.held as usize >= max && !link.holds(instrument) {
-            let message = format!("a connection holds at most {max} symbols");
-            return Err((ErrorCode::TooManySymbols, message));
-        }
-        Ok(instrument)
-    }
-
-    fn unsubscribe(
+    fn authorize(
         &mut self,
         desk: &mut Desk,
         link: &mut impl Link,
         now: Timestamp,
         id: &Id<'_>,
-        symbols: &[&str],
+        token: &str,
     ) {
-        let mut results = Vec::with_capacity(symbols.len());
-        for symbol in symbols {
-            let instrument = desk.listing.find(symbol);
-            let ended = instrument.is_some_and(|instrument| link.unsubscribe(instrument));
-            results.push(if ended {
-                self.held -= 1;
-                SymbolResult::done(symbol)
-            } else {
-                let message = format!("{} is not subscribed to", excerpt(symbol));
-                SymbolResult::refused(symbol, ErrorCode::NotSubscribed, message)
-            });
-        }
-        desk.send(link, &ack(id, "unsubscribe", now, &results));
+        let Some(tokens) = desk.tokens.clone() else {
+            return desk.send(link, &ack::<Authorized<'_>>(id, "auth", now, &[]));
+        };
+        let Some(grant) = tokens.grant(token, now.unix_ns()) else {
+            let why = "the token is not known, or has ended";
+            return desk.refuse(link, Some(id), ErrorCode::Unauthorized, why);
+        };
+        (self.granted_until_ns, self.is_warned) = (grant.until_ns, false);
+        let expires = Some(grant.until_ns).filter(|until_ns| *until_ns != FOR_EVER);
+        let results = [Authorized { name: grant.name, expires: expires.map(Nanoseconds) }];
+        desk.send(link, &ack(id, "auth", now, &results));
     }
-}
-
-/// What one request has begun so far: the number that each stream begins after, and the snapshots
-/// that are to follow the ack.
-struct Begun<S> {
-    seqs: HashMap<InstrumentId, u64>,
-    snapshots: Vec<S>,
-}
-
-impl<S> Begun<S> {
-    fn new() -> Self {
-        Self { seqs: HashMap::new(), snapshots: Vec::new() }
-    }
-}
-
-fn not_served(wanted: &Subscribe<'_>) -> Option<String> {
-    match wanted.mode {
-        None | Some("distinct") => {}
-        Some(other) => {
-            let other = excerpt(other);
-            return Some(format!("mode {other} is not served yet: only distinct is, every event"));
-        }
-    }
-    let option = match () {
-        () if wanted.rate => "`max_rate`",
-        () if wanted.crop => "`fields`",
-        () => return None,
-    };
-    Some(format!("{option} is not served yet: every update is sent whole"))
-}
-
-fn list(desk: &mut Desk, link: &mut impl Link, now: Timestamp, id: &Id<'_>) {
-    let listing = Arc::clone(&desk.listing);
-    let held = listing.iter().filter(|(instrument, _)| link.holds(*instrument));
-    let results: Vec<_> = held
-        .map(|(_, instrument)| Held {
-            channel: TICKER,
-            symbol: &instrument.symbol,
-            mode: Mode::Distinct,
-        })
-        .collect();
-    desk.send(link, &ack(id, "list", now, &results));
 }
 
 fn instruments(desk: &mut Desk, link: &mut impl Link, now: Timestamp, id: &Id<'_>) {
@@ -408,6 +395,14 @@ fn ack<'a, R>(
 fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
+
+/// How long before a token ends its client is told.
+const EXPIRY_NOTICE_NS: u64 = 30 * SECOND_NS;
+
+/// How often it is looked whether a token has ended.
+const GRANT_CHECK_NS: u64 = SECOND_NS;
+
+const SECOND_NS: u64 = 1_000_000_000;
 
 /// The deadline of a connection that has held a subscription.
 const FULFILLED: u64 = u64::MAX;

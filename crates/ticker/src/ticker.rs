@@ -18,6 +18,7 @@ use crate::metrics::Metrics;
 use crate::page;
 use crate::player::Player;
 use crate::tls::Certificates;
+use crate::tokens::{Tokens, TokensError};
 
 /// A ticker that serves.
 #[derive(Debug)]
@@ -56,7 +57,7 @@ impl Ticker {
     ///
     /// # Errors
     ///
-    /// When the feed or a certificate cannot be read, the address cannot be listened on, or the machine has no more
+    /// When the feed, a certificate or the tokens cannot be read, the address cannot be listened on, or the machine has no more
     /// threads.
     pub fn start(settings: &Settings) -> Result<Self, StartError> {
         Self::start_with(settings, Vec::new())
@@ -71,14 +72,16 @@ impl Ticker {
         settings: &Settings,
         inherited: Vec<TcpListener>,
     ) -> Result<Self, StartError> {
-        let now = Timestamp::read();
+        let now_ns = Timestamp::read().unix_ns();
         let feed = match &settings.feed {
             FeedChoice::Synthetic => {
-                Feed::Synthetic(Box::new(Synthetic::new(settings.seed, now.unix_ns())))
+                Feed::Synthetic(Box::new(Synthetic::new(settings.seed, now_ns)))
             }
             FeedChoice::Replay(paths) => Feed::Replay(Replay::open(paths)?),
         };
         let certificates = settings.certificates.clone().open().map_err(StartError::Tls)?;
+        let tokens = settings.tokens.as_deref().map(Tokens::read).transpose();
+        let tokens = tokens.map_err(StartError::Tokens)?.map(Arc::new);
         let listing = Arc::new(feed.listing().clone());
         let (metrics, audience) = (Arc::new(Metrics::new()), Arc::new(Audience::default()));
         metrics.skipped.inc_by(feed.skipped());
@@ -87,7 +90,7 @@ impl Ticker {
         let shared = Arc::new(Shared {
             rules: settings.rules,
             listing: Arc::clone(&listing),
-            epoch: epoch(now).into(),
+            tokens,
             audience: Arc::clone(&audience),
             metrics: Arc::clone(&metrics),
             shutdown_timeout: settings.engine.limits.shutdown_timeout,
@@ -104,9 +107,8 @@ impl Ticker {
         let bound = page::serve(builder).bind()?;
         let (publisher, topics) = (bound.publisher(), topics(&listing, &bound.publisher()));
         let listeners = bound.listeners().map_err(StartError::Listeners)?;
-        let (listening, pace, epoch) = (Arc::clone(&audience), settings.pace, &shared.epoch);
-        let player =
-            Player::new(feed, epoch, publisher, topics, listening, Arc::clone(&metrics), pace);
+        let (listening, pace) = (Arc::clone(&audience), settings.pace);
+        let player = Player::new(feed, publisher, topics, listening, Arc::clone(&metrics), pace);
         let server = bound.start()?;
         metrics.show_engine(server.handle());
         let thread = thread::Builder::new().name("tickwire-feed".to_owned());
@@ -193,6 +195,8 @@ pub enum StartError {
     Feed(ReplayError),
     /// The certificates cannot be used.
     Tls(TlsError),
+    /// The tokens cannot be used.
+    Tokens(TokensError),
     /// The engine cannot run.
     Engine(tickwire::StartError),
     /// There are no descriptors to keep the listening sockets with.
@@ -218,6 +222,7 @@ impl fmt::Display for StartError {
         match self {
             Self::Feed(error) => write!(formatter, "the feed cannot be replayed: {error}"),
             Self::Tls(error) => error.fmt(formatter),
+            Self::Tokens(error) => error.fmt(formatter),
             Self::Engine(error) => error.fmt(formatter),
             Self::Listeners(error) => {
                 write!(formatter, "the listening sockets cannot be kept: {error}")
@@ -232,16 +237,11 @@ impl std::error::Error for StartError {
         match self {
             Self::Feed(error) => Some(error),
             Self::Tls(error) => Some(error),
+            Self::Tokens(error) => Some(error),
             Self::Engine(error) => Some(error),
             Self::Listeners(error) | Self::Thread(error) => Some(error),
         }
     }
-}
-
-/// A name for the numbering of events that begins now: two starts never share one, since the clock
-/// has moved on.
-fn epoch(now: Timestamp) -> String {
-    format!("{:x}", now.unix_ns())
 }
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

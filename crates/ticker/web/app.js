@@ -8,9 +8,11 @@ import { FLASH_STEP_MS } from "./flash.js";
 import { Link } from "./link.js";
 import { Search } from "./search.js";
 import { spanWords, Status } from "./status.js";
+import { read, write } from "./store.js";
 import { WatchTable } from "./table.js";
 import { WATCHLIST_MAX, WatchList } from "./watchlist.js";
 
+const RATE_KEY = "tickwire.rate";
 const PROTOCOL = "ticker.v1.json";
 const CHARTS_EVERY_MS = 125; // a quarter of them each time
 const FIGURES_EVERY_MS = 500;
@@ -29,7 +31,7 @@ const link = new Link(tickerUrl(), PROTOCOL, {
   stateChanged: () => status.showState(),
 });
 
-const feed = new Feed(link, (symbol) => {
+const feed = new Feed(link, chosenRate(), (symbol) => {
   table.touch(symbol);
   requestFrame();
 });
@@ -74,6 +76,7 @@ function start() {
   showList();
   part("undo").querySelector("button").addEventListener("click", undoRemoval);
   part("restore").addEventListener("click", restore);
+  part("max-rate").addEventListener("change", chooseRate);
   addEventListener("keydown", shortcut);
   setInterval(() => status.showState(), SECONDS_EVERY_MS);
   setInterval(() => status.refresh(), FIGURES_EVERY_MS);
@@ -84,7 +87,22 @@ function start() {
 
 function tickerUrl() {
   const scheme = location.protocol === "https:" ? "wss:" : "ws:";
-  return `${scheme}//${location.host}/ticker`;
+  // The page's own query goes along: it may have a token.
+  return `${scheme}//${location.host}/ticker${location.search}`;
+}
+
+// The choice is that of the visitor's last visit, if this page still has it.
+function chosenRate() {
+  const select = part("max-rate");
+  const stored = read(RATE_KEY);
+  if ([...select.options].some(({ value }) => value === stored)) select.value = stored;
+  return Number(select.value);
+}
+
+function chooseRate() {
+  const { value } = part("max-rate");
+  write(RATE_KEY, value);
+  feed.setRate(Number(value));
 }
 
 // Each connection asks again: a server that was restarted may have other instruments.
@@ -183,5 +201,6 @@ function requestFrame() {
 function drawFrame() {
   frameRequested = false;
   table.render();
-  document.documentElement.dataset.updates = feed.updates;
+  const { updates, recovered, checked } = feed;
+  Object.assign(document.documentElement.dataset, { updates, recovered, checked });
 }

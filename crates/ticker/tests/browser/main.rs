@@ -11,8 +11,10 @@
 use rustix::process::Signal;
 use serde::Deserialize;
 
+mod relay;
 mod server;
 
+use relay::Relay;
 use server::Server;
 use tickwire_webdriver::Browser;
 
@@ -148,6 +150,63 @@ fn the_page_comes_back_when_the_server_does() {
     assert_eq!(browser.run::<Vec<String>>(ROWS), rows);
     server.wait_for_metric("tickwire_subscriptions", 12);
     assert_eq!(browser.run::<String>("return document.getElementById('losses').textContent"), "1");
+    // Another numbering: nothing was gone on from, and everything is right.
+    assert_eq!(browser.run::<String>("return document.documentElement.dataset.recovered"), "0");
+    assert_eq!(browser.run::<String>("return document.getElementById('gaps').textContent"), "0");
+    assert_eq!(browser.run::<Vec<String>>(DIFFERENCES), Vec::<String>::new());
+}
+
+#[test]
+fn a_cut_connection_goes_on_where_it_was() {
+    let Some(browser) = Browser::start(FOLDER) else { return };
+    let server = Server::start();
+    let relay = Relay::start(server.address());
+    browser.open(&format!("http://{}/", relay.address()));
+    browser.run::<Movement>(WAIT_FOR_MOVEMENT);
+    relay.cut();
+    browser.wait_until(&format!("{STATE} !== 'live'"));
+    browser.wait_until(IS_LIVE);
+    browser.wait_until("document.documentElement.dataset.recovered === '12'");
+    browser.run::<Movement>(WAIT_FOR_MOVEMENT);
+    // Checksums are right after it as before it.
+    let checked: u32 = browser.run("return Number(document.documentElement.dataset.checked)");
+    browser.wait_until(&format!("document.documentElement.dataset.checked > {checked}"));
+    assert_eq!(browser.run::<String>("return document.getElementById('gaps').textContent"), "0");
+    assert_eq!(browser.run::<String>("return document.getElementById('losses').textContent"), "1");
+    // The last trades on the page are those of the server.
+    assert_eq!(browser.run::<Vec<String>>(DIFFERENCES), Vec::<String>::new());
+    browser.screenshot("recovered");
+}
+
+#[test]
+fn the_rate_is_changed_while_prices_move_and_kept() {
+    let Some(browser) = Browser::start(FOLDER) else { return };
+    let server = Server::start();
+    browser.open(&server.page());
+    browser.run::<Movement>(WAIT_FOR_MOVEMENT);
+    let choose = |value: &str| {
+        let choose = format!(
+            "const select = document.getElementById('max-rate');
+             select.value = '{value}';
+             select.dispatchEvent(new Event('change'));"
+        );
+        browser.run::<Vec<Held>>(&LISTED_AFTER.replace("ACT", &choose))
+    };
+    let held = choose("2");
+    assert!(held.iter().all(|held| held.max_rate == 2) && held.len() == 12, "{held:?}");
+    browser.run::<Movement>(WAIT_FOR_MOVEMENT);
+    browser.show((1440, 900), "dark");
+    browser.screenshot("two-a-second");
+    browser.reload();
+    browser.run::<Movement>(WAIT_FOR_MOVEMENT);
+    assert_eq!(browser.run::<String>("return document.getElementById('max-rate').value"), "2");
+    let remove = "document.querySelector('[data-testid=remove]').click();";
+    let held: Vec<Held> = browser.run(&LISTED_AFTER.replace("ACT", remove));
+    assert!(held.iter().all(|held| held.max_rate == 2) && held.len() == 11, "{held:?}");
+    let held = choose("0");
+    assert!(held.iter().all(|held| held.max_rate == 0) && held.len() == 11, "{held:?}");
+    assert_eq!(browser.run::<String>("return document.getElementById('gaps').textContent"), "0");
+    assert_eq!(browser.complaints(), Vec::<String>::new());
 }
 
 #[test]
@@ -202,6 +261,61 @@ const WAIT_FOR_MOVEMENT: &str = r#"
       });
     };
     return new Promise(look);
+"#;
+
+/// A subscription, as the server lists it.
+#[derive(Debug, Deserialize)]
+struct Held {
+    #[serde(default)]
+    max_rate: u16,
+}
+
+/// Acts so that the page sends a request, and asks for the list of its subscriptions behind that.
+const LISTED_AFTER: &str = r#"
+    const { send } = WebSocket.prototype;
+    return new Promise((resolve) => {
+      WebSocket.prototype.send = function (text) {
+        WebSocket.prototype.send = send;
+        this.addEventListener("message", ({ data }) => {
+          const message = JSON.parse(data);
+          if (message.id === "list") resolve(message.results);
+        });
+        this.send(text);
+        this.send(JSON.stringify({ id: "list", method: "list" }));
+      };
+      ACT
+    });
+"#;
+
+/// Compares the last prices of the page with those of another subscriber, and returns when each has been
+/// the same once: they move meanwhile, and not both at one moment.
+const DIFFERENCES: &str = r#"
+    const rows = [...document.querySelectorAll("[data-testid=row]")];
+    const symbols = rows.map((row) => row.dataset.symbol);
+    const last = new Map();
+    const socket = new WebSocket(`ws://${location.host}/ticker`, "ticker.v1.json");
+    const params = { channel: "ticker", symbols };
+    socket.onopen = () => socket.send(JSON.stringify({ id: 1, method: "subscribe", params }));
+    socket.onmessage = ({ data }) => {
+      const message = JSON.parse(data);
+      if (message.data?.last !== undefined) last.set(message.symbol, Number(message.data.last));
+    };
+    const differs = (row) => {
+      const text = row.querySelector("[data-testid=last]").textContent;
+      return Number(text.replaceAll(",", "")) !== last.get(row.dataset.symbol);
+    };
+    return new Promise((resolve) => {
+      let different = rows;
+      const begun = performance.now();
+      const look = () => {
+        different = different.filter(differs);
+        const isOver = different.length === 0 || performance.now() - begun > 20_000;
+        if (!isOver) return setTimeout(look, 20);
+        socket.close();
+        resolve(different.map((row) => row.dataset.symbol));
+      };
+      look();
+    });
 "#;
 
 /// Looks at what is visible; see [`Screen`].

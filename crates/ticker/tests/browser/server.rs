@@ -26,6 +26,10 @@ impl Server {
         Self::listen(&address)
     }
 
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
     /// The address of its page.
     pub(crate) fn page(&self) -> String {
         format!("http://{}/", self.address)

@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
+use socket2::{Domain, Socket, Type};
 use tickwire_protocol::{
     ClientHandshake, CloseCode, Connection, Event, Inflater, Kind, Limits, Role, encode,
 };
@@ -36,7 +37,19 @@ impl Client {
 
     /// A client that offers `protocols`; the welcome is still to come.
     pub(crate) fn offer(address: SocketAddr, protocols: &[&str]) -> Self {
-        Self::open(address, protocols, &[])
+        Self::open(dial(address, None), "/ticker", protocols, &[])
+    }
+
+    /// A client for which the kernel keeps next to nothing that it has not read; it has been welcomed.
+    pub(crate) fn narrow(address: SocketAddr) -> Self {
+        let mut client = Self::open(dial(address, Some(4096)), "/ticker", &[], &[]);
+        assert_eq!(client.message()["type"], "welcome");
+        client
+    }
+
+    /// A client that asks for another path or query; the welcome is still to come.
+    pub(crate) fn at(address: SocketAddr, path: &str) -> Self {
+        Self::open(dial(address, None), path, &[], &[])
     }
 
     /// A client that asks in one go for the connection and for `symbols`, as request 1: no time passes
@@ -46,16 +59,15 @@ impl Client {
         let mut early = Vec::new();
         let subscribe = subscribe(1, symbols).to_string();
         encode::masked_message(Kind::Text, MASK, subscribe.as_bytes(), &mut early);
-        Self::open(address, &[], &early)
+        Self::open(dial(address, None), "/ticker", &[], &early)
     }
 
-    fn open(address: SocketAddr, protocols: &[&str], early: &[u8]) -> Self {
-        let mut stream = TcpStream::connect(address).unwrap();
+    fn open(mut stream: TcpStream, path: &str, protocols: &[&str], early: &[u8]) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
         let mut handshake = ClientHandshake::new([7; 16]);
         let mut request = Vec::new();
-        handshake.request("localhost", "/ticker", protocols, &[], &mut request).unwrap();
+        handshake.request("localhost", path, protocols, &[], &mut request).unwrap();
         request.extend_from_slice(early);
         stream.write_all(&request).unwrap();
         let mut buffer = vec![0; 16 * 1024];
@@ -99,6 +111,11 @@ impl Client {
 
     pub(crate) fn subscribe(&mut self, id: i64, symbols: &[&str]) {
         self.send(&subscribe(id, symbols));
+    }
+
+    /// Sends a request about symbols, with further parameters.
+    pub(crate) fn ask(&mut self, id: i64, method: &str, symbols: &[&str], more: Json) {
+        self.send(&about(id, method, symbols, more));
     }
 
     pub(crate) fn unsubscribe(&mut self, id: i64, symbols: &[&str]) {
@@ -194,9 +211,25 @@ impl Client {
     }
 }
 
+fn dial(address: SocketAddr, receive_bytes: Option<usize>) -> TcpStream {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
+    if let Some(bytes) = receive_bytes {
+        socket.set_recv_buffer_size(bytes).unwrap();
+    }
+    socket.connect(&address.into()).unwrap();
+    socket.into()
+}
+
+/// To every event: other terms are what other tests are about.
 fn subscribe(id: i64, symbols: &[&str]) -> Json {
-    let params = json!({"channel": "ticker", "symbols": symbols});
-    json!({"id": id, "method": "subscribe", "params": params})
+    about(id, "subscribe", symbols, json!({"mode": "distinct"}))
+}
+
+/// A request about symbols of the channel, with further parameters.
+pub(crate) fn about(id: i64, method: &str, symbols: &[&str], more: Json) -> Json {
+    let mut params = json!({"channel": "ticker", "symbols": symbols});
+    params.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    json!({"id": id, "method": method, "params": params})
 }
 
 /// A value that hides nothing from somebody who looks at a failure.

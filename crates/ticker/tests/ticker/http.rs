@@ -55,6 +55,19 @@ pub(crate) fn metric(address: SocketAddr, name: &str) -> u64 {
     shown(&text, name).unwrap_or_else(|| panic!("{name} is missing in\n{text}"))
 }
 
+/// Waits until a counter of some shard is above 0.
+pub(crate) fn wait_for(address: SocketAddr, name: &str) {
+    let is_above = || {
+        let text = get(address, "/metrics").body;
+        let mut counts = text.lines().filter_map(|line| line.strip_prefix(name));
+        counts.any(|count| !count.ends_with(" 0"))
+    };
+    let begun = Timestamp::read();
+    while !is_above() {
+        assert!(Timestamp::read().since(begun) < PATIENCE, "{name} stays 0");
+    }
+}
+
 fn shown(metrics: &str, name: &str) -> Option<u64> {
     let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     value.map(|value| value.parse().unwrap())

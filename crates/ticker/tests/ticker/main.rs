@@ -5,12 +5,15 @@
 
 #![expect(clippy::unwrap_used, reason = "what a test cannot do is its failure")]
 
+mod book;
 mod client;
 mod fleet;
 mod http;
+mod modes;
 mod process;
 mod protocol;
 mod replay;
 mod restart;
 mod server;
+mod tokens;
 mod visitors;

@@ -1,58 +1,18 @@
 //! The message protocol over real sockets: what the engine and a session promise together.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 use tickwire_protocol::Kind;
 use tickwire_ticker::player::Speed;
 
+use crate::book::{Book, number, text};
 use crate::client::{Arrival, Client};
 use crate::server::{Server, recording, trades};
 
 /// A server with a synthetic feed at many times its speed.
 fn lively() -> Server {
     Server::start(|settings| settings.pace.speed = Speed::Times(20.0))
-}
-
-fn text<'a>(message: &'a Json, field: &str) -> &'a str {
-    message[field].as_str().unwrap_or_else(|| panic!("no {field} in {message}"))
-}
-
-fn number(message: &Json, field: &str) -> u64 {
-    message[field].as_u64().unwrap_or_else(|| panic!("no {field} in {message}"))
-}
-
-/// What a client holds of each symbol: the fields merged so far and the last number.
-#[derive(Default)]
-struct Book(HashMap<String, (Json, u64)>);
-
-impl Book {
-    fn take(&mut self, message: &Json) {
-        let symbol = text(message, "symbol");
-        let (seq, data) = (number(message, "seq"), message["data"].clone());
-        if message["type"] == "snapshot" {
-            self.0.insert(symbol.to_owned(), (data, seq));
-        } else {
-            let (held, last) = self.0.get_mut(symbol).expect("a snapshot comes first");
-            assert_eq!((number(message, "prev"), seq), (*last, *last + 1), "{message}");
-            assert_eq!(number(message, "n"), 1);
-            *last = seq;
-            held.as_object_mut().unwrap().extend(data.as_object().unwrap().clone());
-        }
-        if let Some(crc) = message["crc"].as_u64() {
-            assert_eq!(crc, u64::from(self.crc(symbol)), "{message}");
-        } else {
-            assert!(message["type"] == "update" && !seq.is_multiple_of(100), "{message}");
-        }
-    }
-
-    fn crc(&self, symbol: &str) -> u32 {
-        let data = &self.0[symbol].0;
-        let field = |name: &str| data[name].as_str().unwrap_or_default().to_owned();
-        let fields = ["bid", "ask", "last", "vol"].map(field).join(":");
-        crc32fast::hash(format!("{symbol}:{fields}").as_bytes())
-    }
 }
 
 #[test]
@@ -96,7 +56,7 @@ fn every_event_follows_ack_and_snapshot_without_gap() {
     }
     let aaa = json!({"last": "109.99", "last_size": "2", "vol": "2000", "open": "100.00"});
     let bbb = json!({"last": "102.49", "last_size": "2", "vol": "500", "open": "100.00"});
-    assert_eq!((&book.0["AAA"].0, &book.0["BBB"].0), (&aaa, &bbb));
+    assert_eq!((book.data("AAA"), book.data("BBB")), (&aaa, &bbb));
     // Who comes later gets the same state at once.
     let mut later = Client::connect(server.address());
     later.subscribe(1, &["AAA"]);
@@ -174,7 +134,8 @@ fn pipelined_requests_are_answered_in_order_one_reply_each() {
     client.send(&json!({"id": -7, "method": "instruments"}));
     client.send(&json!({"id": 3, "method": "dance"}));
     client.subscribe(4, &["ORVA"]);
-    let params = json!({"channel": "ticker", "symbols": ["ORVA"], "mode": "merge"});
+    let params =
+        json!({"channel": "ticker", "symbols": ["ORVA"], "mode": "distinct", "max_rate": 1});
     client.send(&json!({"id": 5, "method": "subscribe", "params": params}));
     let params = json!({"channel": "trades", "symbols": ["ORVA"]});
     client.send(&json!({"id": 6, "method": "subscribe", "params": params}));
@@ -200,7 +161,7 @@ fn pipelined_requests_are_answered_in_order_one_reply_each() {
     assert_eq!(replies[1]["results"][0], json!({"symbol": "ORVA", "name": "Orvane Systems"}));
     assert_eq!(replies[2]["code"], "unknown_method");
     assert_eq!(replies[5]["results"][0]["code"], "bad_request");
-    assert!(text(&replies[5]["results"][0], "message").contains("only distinct"));
+    assert!(text(&replies[5]["results"][0], "message").contains("`max_rate`"));
     assert_eq!(replies[6]["code"], "unknown_channel");
 }
 

@@ -11,7 +11,7 @@ use tickwire_ticker::player::Speed;
 
 use crate::client::{Arrival, Client};
 use crate::fleet::Fleet;
-use crate::http::{get, metric, wait_for_metric};
+use crate::http::{metric, wait_for, wait_for_metric};
 use crate::server::{Server, recorded_data, recording, replay, trades};
 
 #[test]
@@ -153,15 +153,7 @@ fn who_falls_out_of_what_is_kept_is_closed_with_4410_at_any_speed() {
     let mut stopped = Client::connect(server.address());
     stopped.subscribe(1, &["AAA"]);
     stopped.reply(1);
-    let overrun = || {
-        let text = get(server.address(), "/metrics").body;
-        let counts = text.lines().filter_map(|line| line.strip_prefix("tickwire_overruns_total"));
-        counts.into_iter().any(|count| !count.ends_with(" 0"))
-    };
-    let deadline = SystemTime::now() + Duration::from_secs(30);
-    while !overrun() {
-        assert!(SystemTime::now() < deadline, "a client that does not read is never behind");
-    }
+    wait_for(server.address(), "tickwire_overruns_total");
     assert_eq!(stopped.close_code(), 4410);
 }
 

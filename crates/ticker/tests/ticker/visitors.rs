@@ -87,7 +87,7 @@ impl Visitor {
         let mut request = Vec::new();
         handshake.request("localhost", "/ticker", &["ticker.v1.json"], &[], &mut request).unwrap();
         // Early frames are allowed: they are taken up once the connection is open.
-        let params = json!({"channel": "ticker", "symbols": symbols});
+        let params = json!({"channel": "ticker", "symbols": symbols, "mode": "distinct"});
         let subscribe = json!({"id": 1, "method": "subscribe", "params": params}).to_string();
         encode::masked_message(Kind::Text, MASK, subscribe.as_bytes(), &mut request);
         stream.write_all(&request).expect("nobody is reset before the answer");
