@@ -38,7 +38,7 @@ fn large_publications_are_whole(place: &impl Place) {
     let large = publisher.topic("large");
     let peers: Vec<Peer> = (0..7).map(|_| session.open("/script")).collect();
     peers.iter().for_each(|peer| subscribe(&mut session, *peer));
-    for (number, length) in [1, 4_091, 4_092, 4_096, 5_000, 16_384, 70_000].into_iter().enumerate()
+    for (number, length) in [1, 3_996, 4_000, 4_096, 5_000, 16_384, 70_000].into_iter().enumerate()
     {
         let batch = publisher.batch();
         for number in [number, number + 100] {
