@@ -76,6 +76,8 @@ pub enum Fault {
     Stale,
     /// A time of publication that is still to come.
     Future,
+    /// An update that says that it has more or fewer events in it than its numbers say.
+    Miscounted,
     /// An update of a symbol whose snapshot had not come.
     NoSnapshot,
     /// A subscription that was refused or not answered.
@@ -126,6 +128,7 @@ impl Fault {
             Self::Reordered => "reordered",
             Self::Stale => "stale",
             Self::Future => "future",
+            Self::Miscounted => "miscounted",
             Self::NoSnapshot => "no_snapshot",
             Self::NotSubscribed => "not_subscribed",
             Self::Unasked => "unasked",
@@ -204,6 +207,7 @@ impl Fault {
             Self::Future => {
                 "server and generator must run on one machine, so that they share CLOCK_MONOTONIC"
             }
+            Self::Miscounted => "`n` is `seq - prev`, and 1 where every event is wanted",
             Self::NoSnapshot => "a snapshot comes before the first update of its symbol",
             Self::NotSubscribed => {
                 "does the server publish what was asked for, --symbols or --topics?"

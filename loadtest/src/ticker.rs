@@ -2,9 +2,9 @@
 //!
 //! Speaks `ticker.v1.json` (docs/ticker-protocol.md): each client subscribes to all symbols, expects
 //! one acknowledgement, a snapshot of each symbol and then updates whose `prev` is the `seq` that it
-//! holds, in both delivery modes. What is wrong is told by kind: an update before its snapshot, a
-//! gap, a duplicate, a message that was overtaken, a value older than the one before. Latency is
-//! from the event's own time `ts` to the moment after the read; both clocks are of one machine.
+//! holds and whose `n` is the number of events between, in both delivery modes; with `distinct` that is
+//! one. What is wrong is told by kind: an update before its snapshot, a gap, a duplicate, a message that
+//! was overtaken, a value older than the one before, a wrong count. Latency is from the event's own time `ts` to the moment after the read; both clocks are of one machine.
 //!
 //! A client costs 16 bytes for each symbol.
 
@@ -44,6 +44,8 @@ pub(crate) struct Ticker {
     numbers: HashMap<String, usize>,
     /// What each client holds: a row of symbols for each.
     held: Vec<Held>,
+    /// Every event is to be an update of its own.
+    is_distinct: bool,
     /// By client: whether its acknowledgement is awaited.
     unanswered: Vec<bool>,
     unsubscribed: Vec<usize>,
@@ -70,6 +72,7 @@ struct Message<'a> {
     symbol: Option<&'a str>,
     seq: Option<u64>,
     prev: Option<u64>,
+    n: Option<u64>,
     ts: Option<&'a str>,
     code: Option<&'a str>,
     results: Option<Vec<Answer<'a>>>,
@@ -99,6 +102,7 @@ impl Ticker {
             request: request.to_string(),
             numbers: symbols.iter().cloned().zip(0..).collect(),
             held: vec![Held::default(); connections * symbols.len()],
+            is_distinct: mode.as_deref() == Some("distinct"),
             unanswered: vec![false; connections],
             unsubscribed: Vec::new(),
             newest: vec![None; connections],
@@ -125,6 +129,10 @@ impl Ticker {
         let is_news = judge(client, message, seq, ts, *held, &mut tally.faults);
         if !is_news {
             return;
+        }
+        let events = seq.saturating_sub(held.seq);
+        if message.kind == "update" && message.prev == Some(held.seq) {
+            count(client, message, events, self.is_distinct, &mut tally.faults);
         }
         let is_snapshot = message.kind == "snapshot";
         *held = Held { seq, ts };
@@ -193,6 +201,26 @@ fn judge(
         fault(Fault::Stale);
     }
     true
+}
+
+/// Compares the number of events that an update says are in it with what it must be; it follows what the
+/// client holds. A server may leave it out.
+fn count(
+    client: usize,
+    message: &Message<'_>,
+    events: u64,
+    is_distinct: bool,
+    faults: &mut Faults,
+) {
+    let said = message.n.unwrap_or(events);
+    if said == events && (events == 1 || !is_distinct) {
+        return;
+    }
+    faults.count(Fault::Miscounted, || {
+        let symbol = message.symbol.unwrap_or_default();
+        let what = if is_distinct { "one event" } else { "what is new" };
+        format!("client {client}: {symbol}: {events} events are new, n is {said}, {what} is due")
+    });
 }
 
 impl Scenario for Ticker {
@@ -314,8 +342,14 @@ mod tests {
 
     /// Feeds one client with lines, and tells what is wrong with them.
     fn faults(lines: &[&str]) -> Vec<(Fault, u64)> {
+        faults_of(None, lines)
+    }
+
+    /// The same of a client that asks for a mode.
+    fn faults_of(mode: Option<&str>, lines: &[&str]) -> Vec<(Fault, u64)> {
         let symbols = vec!["A".to_owned(), "B".to_owned()];
-        let mut ticker = Ticker::new(1, &Subscription { symbols, mode: None, max_rate: Some(10) });
+        let mode = mode.map(str::to_owned);
+        let mut ticker = Ticker::new(1, &Subscription { symbols, mode, max_rate: Some(10) });
         let mut measure = Measure::new(&[Stage::new(Duration::from_secs(1))]);
         measure.begin(0);
         let (faults, treatment) = (Faults::default(), Treatment::new());
@@ -341,7 +375,8 @@ mod tests {
     }
 
     fn update(seq: u64, prev: u64, ts: u64) -> String {
-        format!(r#"{{"type":"update","symbol":"A","seq":{seq},"prev":{prev},"n":1,"ts":"{ts}"}}"#)
+        let n = seq - prev;
+        format!(r#"{{"type":"update","symbol":"A","seq":{seq},"prev":{prev},"n":{n},"ts":"{ts}"}}"#)
     }
 
     /// What a case is about, what the server says, and the faults that are to be found in it.
@@ -374,6 +409,25 @@ mod tests {
         for (name, lines, expected) in cases {
             let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
             assert_eq!(faults(&lines), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_events_in_an_update_are_counted() {
+        let with = |n: u64| update(9, 6, 111).replace("\"n\":3", &format!("\"n\":{n}"));
+        let without = update(9, 6, 111).replace("\"n\":3,", "");
+        let wrong: &[(Fault, u64)] = &[(Fault::Miscounted, 1)];
+        for (line, as_values, as_events) in [
+            (with(3), &[][..], wrong),
+            (without, &[], wrong),
+            (with(2), wrong, wrong),
+            (with(1), wrong, wrong),
+        ] {
+            let (snapshot, one) = (snapshot(5), update(6, 5, 111));
+            let lines = [&*snapshot, &one, &line];
+            assert_eq!(faults_of(None, &lines), as_values, "{line}");
+            assert_eq!(faults_of(Some("merge"), &lines), as_values, "{line}");
+            assert_eq!(faults_of(Some("distinct"), &lines), as_events, "{line}");
         }
     }
 
