@@ -16,6 +16,8 @@ use crate::topic::{NONE, number};
 pub(crate) struct Laggard {
     pub(crate) cursor: u64,
     pub(crate) slot: Slot,
+    /// Nobody waits for it.
+    is_left: bool,
 }
 
 /// The cursor of a laggard that is owed nothing of the log yet, only the rest of a frame that the
@@ -27,6 +29,8 @@ pub(crate) struct Laggards {
     /// Index into `laggards` by slot, or [`NONE`].
     places: Vec<u32>,
     laggards: Vec<Laggard>,
+    /// How many of them nobody waits for.
+    left: usize,
 }
 
 impl Laggards {
@@ -37,13 +41,13 @@ impl Laggards {
         }
         debug_assert_eq!(self.places[index], NONE, "slot {slot} was settled twice in a turn");
         self.places[index] = number(self.laggards.len());
-        self.laggards.push(Laggard { cursor, slot });
+        self.laggards.push(Laggard { cursor, slot, is_left: false });
     }
 
     pub(crate) fn remove(&mut self, slot: Slot) {
         let Some(place) = self.place(slot) else { return };
         self.places[slot as usize] = NONE;
-        self.laggards.swap_remove(place);
+        self.left -= usize::from(self.laggards.swap_remove(place).is_left);
         if let Some(moved) = self.laggards.get(place) {
             self.places[moved.slot as usize] = number(place);
         }
@@ -52,6 +56,14 @@ impl Laggards {
     pub(crate) fn set_cursor(&mut self, slot: Slot, cursor: u64) {
         if let Some(place) = self.place(slot) {
             self.laggards[place].cursor = cursor;
+        }
+    }
+
+    /// Nobody waits for this one from now on.
+    pub(crate) fn leave(&mut self, slot: Slot) {
+        if let Some(place) = self.place(slot) {
+            let was_left = std::mem::replace(&mut self.laggards[place].is_left, true);
+            self.left += usize::from(!was_left);
         }
     }
 
@@ -76,6 +88,13 @@ impl Laggards {
     /// The smallest cursor; [`NOTHING`] if nobody is owed anything of the log.
     pub(crate) fn smallest_cursor(&self) -> u64 {
         self.laggards.iter().map(|laggard| laggard.cursor).min().unwrap_or(NOTHING)
+    }
+
+    /// The smallest cursor of those who are waited for, where there are others; none where all are.
+    pub(crate) fn awaited_cursor(&self) -> Option<u64> {
+        let awaited = self.laggards.iter().filter(|laggard| !laggard.is_left);
+        let cursor = || awaited.map(|laggard| laggard.cursor).min().unwrap_or(NOTHING);
+        (self.left > 0).then(cursor)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -110,7 +129,12 @@ mod tests {
         assert_eq!(laggards.smallest_cursor(), 10);
         laggards.set_cursor(1, NOTHING);
         assert_eq!(laggards.smallest_cursor(), 70);
+        assert_eq!(laggards.awaited_cursor(), None);
+        laggards.leave(7);
+        laggards.leave(7);
+        assert_eq!(laggards.awaited_cursor(), Some(NOTHING));
         laggards.remove(7);
+        assert_eq!(laggards.awaited_cursor(), None, "it may lag anew");
         laggards.remove(1);
         assert!(laggards.is_empty());
         assert_eq!(laggards.smallest_cursor(), NOTHING);

@@ -406,6 +406,19 @@ impl Fanout {
         self.log.base()
     }
 
+    /// Leaves a connection that lags behind, until it is caught up: nobody waits for it, which is to say
+    /// that [`awaited`](Self::awaited) does without it. It is owed what it was.
+    pub fn leave_behind(&mut self, slot: Slot) {
+        self.laggards.leave(slot);
+    }
+
+    /// Publications that some connection was not given yet, of those that were not left behind; as of
+    /// the last [`end_turn`](Self::end_turn).
+    pub fn awaited(&self) -> u64 {
+        let from = self.laggards.awaited_cursor().map_or(0, |cursor| cursor.min(self.log.head()));
+        self.log.head() - from.max(self.log.base())
+    }
+
     /// How many publications of the shard, of whatever topic, a connection is behind: those from the
     /// first one on that it is owed and was not given. Zero if it is owed nothing.
     pub fn lag_of(&self, slot: Slot) -> u64 {
@@ -514,7 +527,7 @@ impl Fanout {
     fn overrun(&mut self, base: u64) {
         for laggard in self.laggards.iter_mut().filter(|laggard| laggard.cursor < base) {
             let skipped = self.log.head() - laggard.cursor;
-            let Laggard { slot, cursor: from } = *laggard;
+            let Laggard { slot, cursor: from, .. } = *laggard;
             self.overruns.push(Overrun { slot, skipped, from });
             laggard.cursor = NOTHING;
         }

@@ -214,6 +214,11 @@ impl Fanouts {
         let retained = |(_, fanout): &(Coding, Fanout)| fanout.head() - fanout.delivered();
         self.audiences.iter().map(retained).max().unwrap_or(0)
     }
+
+    /// The same without what only those are not given whom nobody waits for.
+    pub(crate) fn awaited(&self) -> u64 {
+        self.audiences.iter().map(|(_, fanout)| fanout.awaited()).max().unwrap_or(0)
+    }
 }
 
 impl Index<Audience> for Fanouts {

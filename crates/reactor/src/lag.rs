@@ -16,7 +16,8 @@ use tickwire_protocol::CloseCode;
 /// As [`Handler::lagged`](crate::Handler::lagged) says; else as was said for the connection
 /// ([`Connection::set_lagged`](crate::Connection::set_lagged)); else, topic by topic, as was said for those
 /// of which it has lost something ([`Topic::set_lagged`](crate::Topic::set_lagged)). One that says to
-/// close closes.
+/// close closes. Nobody waits for one that stays, until it has caught up:
+/// [`Publisher::outstanding`](crate::Publisher::outstanding) does without it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Lagged {

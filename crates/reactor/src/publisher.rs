@@ -185,7 +185,8 @@ impl Publisher {
     }
 
     /// How many publications are on their way: published, and not yet given to the operating system
-    /// for the slowest subscriber. The largest over the shards.
+    /// for the slowest subscriber. The largest over the shards. One that was too slow and
+    /// [stays all the same](crate::Lagged) does not count until it has caught up.
     #[must_use]
     pub fn outstanding(&self) -> u64 {
         self.hub.mailboxes.iter().map(Mailbox::outstanding).max().unwrap_or(0)
@@ -195,8 +196,8 @@ impl Publisher {
     /// publish as fast as the slowest subscriber takes it.
     ///
     /// # Errors
-    /// [`NotDelivered`] when it is still more after `timeout`. Those who hold it up can be ended by
-    /// [`Publisher::close_lagging`].
+    /// [`NotDelivered`] when it is still more after `timeout`. Those who hold it up can be ended, or left
+    /// behind, by [`Publisher::close_lagging`].
     pub fn wait_outstanding(&self, at_most: u64, timeout: Duration) -> Result<(), NotDelivered> {
         self.hub.progress.wait_until(timeout, || self.outstanding() <= at_most);
         match self.outstanding() {
@@ -206,7 +207,9 @@ impl Publisher {
     }
 
     /// Asks every shard to end the connections that are more than `behind` publications behind now,
-    /// each through [`Handler::lagged`](crate::Handler::lagged).
+    /// each through [`Handler::lagged`](crate::Handler::lagged) and its
+    /// policies. One that is to [skip](crate::Lagged::Skip) stays, nothing of what it is owed is left out
+    /// yet, and publishers no longer wait for it.
     pub fn close_lagging(&self, behind: u64) {
         self.hub.deliver_to_all(|| Mail::CloseLagging { behind });
     }

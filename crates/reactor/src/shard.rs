@@ -293,8 +293,7 @@ impl<H: Handler, B: Backend> Shard<H, B> {
         (counters.publications_refused, counters.publications_dropped, counters.wakes) =
             mailbox.pressure();
         self.shared.store(counters);
-        let delivered = counters.publications - counters.retained_now;
-        mailbox.set_delivered(delivered);
+        mailbox.set_delivered(counters.publications - self.local.fanouts.awaited());
         self.local.hub.progress.notify();
         self.local.forget_gone();
     }

@@ -22,8 +22,8 @@ use std::time::Duration;
 
 use clap::Parser;
 use tickwire::{
-    Answer, BackendChoice, Batch, Connection, Deflate, Delivery, Handler, Kind, Message, Publisher,
-    Request, Server, Subscription, Timestamp, Tls, Topic,
+    Answer, BackendChoice, Batch, Connection, Deflate, Delivery, Handler, Kind, Lagged, Message,
+    Publisher, Request, Server, Subscription, Timestamp, Tls, Topic,
 };
 
 /// A name of its own, because an `Option` among the options would be one that may be left out.
@@ -44,12 +44,17 @@ struct Arguments {
     /// Bytes of each message's payload, at least 16; with topics at least 20.
     #[arg(long, default_value_t = 125, value_parser = clap::value_parser!(u32).range(16..=1_048_576))]
     size: u32,
-    /// Messages published a second; 0: as fast as the slowest connection takes them.
+    /// Messages published a second; 0: as fast as the slowest connection takes them that is waited for.
     #[arg(long, default_value_t = 0)]
     rate: u32,
     /// With rate 0, how many messages may be on their way at once.
     #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     burst: u32,
+    /// Seconds for which a connection is waited for that takes nothing; then it is left behind, and gets
+    /// what is still there when it reads again. Pings, which it would not answer, are not sent.
+    /// 0: for ever, and if it is too far behind it is closed.
+    #[arg(long, default_value_t = 0)]
+    patience: u64,
     /// Topics, of which a connection gets those that it asks for; without it there is one for all.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     topics: Option<u32>,
@@ -153,6 +158,8 @@ struct Source {
     size: usize,
     rate: u32,
     burst: u64,
+    /// For how long whoever takes nothing is waited for; zero: for ever.
+    patience: Duration,
     start: Receiver<()>,
     /// How many topics there are.
     count: u32,
@@ -184,8 +191,11 @@ impl Source {
                 self.publish(&batch);
             }
             drop(batch);
-            // A connection may take as long as it wants: nobody is skipped.
-            let _ = publisher.wait_outstanding(self.burst / 2, Duration::from_secs(1));
+            let patience = if self.patience.is_zero() { LOOK } else { self.patience };
+            let late = publisher.wait_outstanding(self.burst / 2, patience).is_err();
+            if late && !self.patience.is_zero() {
+                publisher.close_lagging(self.burst / 2);
+            }
         }
         self.drain_starts()
     }
@@ -255,6 +265,12 @@ fn delivery(text: &str) -> Result<Delivery, String> {
     }
 }
 
+/// Longer than anybody measures.
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// How often to look whether anybody is left.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// Where the choice of topics begins; anything but 0.
 const SEED: u32 = 0x9e37_79b9;
 
@@ -269,6 +285,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         .shards(arguments.shards)
         .backend(arguments.backend)
         .deflate(arguments.deflate)
+        .limits(|limits| {
+            if arguments.patience > 0 {
+                limits.ping_after = DAY;
+            }
+        })
         .tls(tls)
         .route("/{*path}", move |shard| Broadcast {
             topics: Topics::new(&shard.publisher, arguments.topics),
@@ -278,6 +299,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         .start()?;
     let publisher = server.publisher();
     let topics = Topics::new(&publisher, arguments.topics);
+    if arguments.patience > 0 {
+        topics.all().iter().for_each(|topic| topic.set_lagged(Lagged::Skip));
+    }
     let source = Source {
         publisher,
         count: arguments.topics.unwrap_or(1),
@@ -286,6 +310,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         size: arguments.size as usize,
         rate: arguments.rate,
         burst: arguments.burst.into(),
+        patience: Duration::from_secs(arguments.patience),
         start: started,
         random: SEED,
     };

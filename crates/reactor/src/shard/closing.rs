@@ -177,10 +177,13 @@ pub(super) fn lagged<H: Handler>(
     if local.close.is_some() {
         // What it is still owed has a hole in front, and is what it was too slow for.
         local.unsubscribe_all(key.slot);
-    } else if has_merged {
-        local.counters.overruns_merged += 1;
     } else {
-        local.counters.overruns_skipped += 1;
+        // Publishers that go by the slowest have waited for it long enough.
+        let audience = local.links[key.index()].audience;
+        local.fanouts[audience].leave_behind(key.slot);
+        let counters = &mut local.counters;
+        counters.overruns_merged += u64::from(has_merged);
+        counters.overruns_skipped += u64::from(!has_merged);
     }
     close_if_asked(local, handler, inbound, key);
 }

@@ -33,6 +33,7 @@ in_each_world!(
     overrun_subscriber_is_closed_with_1008,
     overrun_subscriber_that_skips_goes_on,
     those_who_lag_can_be_closed,
+    those_who_lag_can_be_left_behind,
 );
 
 in_simulation!(full_mailbox_is_told_to_a_handler);
@@ -521,6 +522,37 @@ fn those_who_lag_can_be_closed(place: &impl Place) {
     assert_eq!(&close.payload[..2], &1008_u16.to_be_bytes()[..]);
     let lagged = |entry: &&Entry| matches!(entry, Entry::Lagged(_));
     assert_eq!(session.world.journal().entries().iter().filter(lagged).count(), 1);
+    session.part(peer);
+}
+
+fn those_who_lag_can_be_left_behind(place: &impl Place) {
+    let mut session = Session::start(place, Setup::default());
+    let publisher = session.world.publisher();
+    let news = publisher.topic("news");
+    let deaf = stalled(&mut session, "/skip", "news");
+    let peer = session.open("/script");
+    subscribe(&mut session, peer, "news");
+    let count = publish_until_lagging(&mut session, &news, &[peer]);
+    assert!(publisher.outstanding() >= 50, "somebody does not read");
+    publisher.close_lagging(10);
+    session.until("nobody waits for it", |_| publisher.outstanding() == 0);
+    publish(&publisher, &news, "more");
+    assert_eq!(session.heard(peer), "more");
+    session.until("nobody waits for it yet", |_| publisher.outstanding() == 0);
+    // It reads again, and nothing was left out.
+    let (before, note) = numbers(&mut session, deaf, 0);
+    assert_eq!(note.payload, b"skipped");
+    let (last, more) = numbers(&mut session, deaf, before);
+    assert_eq!((last, &*more.payload), (count, &b"more"[..]));
+    // Whoever has caught up counts again.
+    session.until("it has caught up", |world| world.counters().lagging_now == 0);
+    let mut again = 0;
+    while publisher.outstanding() < 50 {
+        again += 1;
+        assert!(again < 100_000, "a narrow socket takes less");
+        publish(&publisher, &news, &crate::application::numbered(again, 1_000));
+        assert_eq!(session.heard(peer), crate::application::numbered(again, 1_000));
+    }
     session.part(peer);
 }
 
