@@ -96,9 +96,11 @@ impl App {
 /// a token was shown. `None`: the one that was shown is of no use.
 fn granted_until(tokens: Option<&Tokens>, request: &Request<'_>) -> Option<u64> {
     let Some(tokens) = tokens else { return Some(FOR_EVER) };
-    let bearer = request.header("Authorization").and_then(|it| it.strip_prefix("Bearer "));
+    let bearer = request.header("Authorization").and_then(|it| it.split_once(' '));
+    let bearer = bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("Bearer"));
     let in_query = request.query_value("token");
-    let Some(token) = bearer.or(in_query.as_deref()) else { return Some(0) };
+    let shown = bearer.map(|(_, token)| token).or(in_query.as_deref());
+    let Some(token) = shown else { return Some(0) };
     tokens.grant(token.trim(), Timestamp::read().unix_ns()).map(|grant| grant.until_ns)
 }
 

@@ -66,7 +66,8 @@ pub struct Serve {
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
 
-    /// How fast: 1 as it happened, 10 ten times that, max as fast as the slowest subscriber takes it
+    /// How fast: 1 as it happened, 10 ten times that, max as fast as the slowest takes it of
+    /// those who want every event
     #[arg(long, value_name = "N|max", default_value = "1")]
     speed: Speed,
 

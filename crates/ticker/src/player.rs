@@ -2,8 +2,8 @@
 //!
 //! It runs on a thread of its own and is the only publisher of the ticker's topics. At a speed it
 //! follows the feed's offsets on the monotonic clock and waits for nobody: who does not keep up is
-//! dealt with by the engine. At `max` it goes as fast as the slowest subscriber takes its updates,
-//! within a bound, and closes those that stay behind.
+//! dealt with by the engine. At `max` it goes as fast as the slowest of those who get every event
+//! takes them, within a bound, and closes those that stay behind; nobody waits for who merges.
 
 use std::fmt;
 use std::str::FromStr;
@@ -23,7 +23,7 @@ use crate::metrics::Metrics;
 pub enum Speed {
     /// So many times as fast as they happened; finite and above zero.
     Times(f64),
-    /// As fast as the slowest subscriber takes them.
+    /// As fast as the slowest of those who get every event takes them.
     Max,
 }
 
@@ -75,7 +75,7 @@ pub struct Pace {
     pub repeat: bool,
     /// How many connections must hold a subscription before the first event.
     pub hold_for: usize,
-    /// How long the slowest subscriber may hold up all others at speed `max`.
+    /// How long the slowest of those who get every event may hold up all others at speed `max`.
     pub patience: Duration,
 }
 

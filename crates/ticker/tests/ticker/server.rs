@@ -46,6 +46,8 @@ impl Server {
             settings.feed = replay(recordings);
             settings.pace.speed = Speed::Max;
             settings.pace.hold_for = listeners;
+            // One that reads may have to wait for a core of a busy machine.
+            settings.pace.patience = Duration::from_secs(20);
         })
     }
 

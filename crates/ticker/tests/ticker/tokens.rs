@@ -40,7 +40,7 @@ fn a_token_that_is_not_known_is_answered_401() {
     for (path, header) in [
         ("/ticker?token=open", ""),
         ("/ticker?token=", ""),
-        ("/ticker", "Authorization: Bearer open\r\n"),
+        ("/ticker", "Authorization: bearer open\r\n"),
         ("/ticker?token=sesame", "Authorization: Bearer open\r\n"),
     ] {
         let answer = ask(server.address(), "GET", path, &format!("{UPGRADE}{header}"));
