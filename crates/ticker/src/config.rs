@@ -112,7 +112,8 @@ pub struct Serve {
     #[arg(long, value_name = "FILE", requires = "tls_certificate")]
     tls_key: Vec<PathBuf>,
 
-    /// Serve only who shows a token of this file: NAME SHA256 [END], a line for each
+    /// Serve only who shows a token of this file: a line for each, with a name, the SHA-256 of the token
+    /// and perhaps its end, such as 2027-01-01T00:00:00Z
     #[arg(long, value_name = "FILE")]
     tokens: Option<PathBuf>,
 
