@@ -41,7 +41,13 @@ struct Inner {
     directory: Weak<Directory>,
     /// [`Delivery`], packed.
     delivery: AtomicU32,
+    lagged: Policy,
 }
+
+/// What becomes of a subscriber that is too slow for a topic. It outlives the topic: who has that for a
+/// pattern may be behind with it when it is gone.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Policy(Arc<Mutex<Lagged>>);
 
 /// A topic that somebody else holds, as long as they do.
 pub(crate) struct WeakTopic(Weak<Inner>);
@@ -58,8 +64,6 @@ pub(crate) struct State {
     pub(crate) ring: Option<Ring>,
     /// What its latencies are counted as.
     pub(crate) class: Class,
-    /// What becomes of a subscriber that is too slow for it.
-    lagged: Lagged,
     /// Shards with a subscriber, or with a pattern that makes one once they hear of the topic.
     pub(crate) interested: Vec<usize>,
     /// Of those the ones with a subscriber that gets values.
@@ -141,7 +145,6 @@ impl Topic {
             retained_seq: 0,
             ring: None,
             class: Class::default(),
-            lagged: Lagged::default(),
             interested,
             valued: Vec::new(),
             payload: Vec::new(),
@@ -149,7 +152,15 @@ impl Topic {
             encoded: Vec::new(),
         });
         let (retains, delivery) = (AtomicBool::new(false), AtomicU32::default());
-        Self(Arc::new(Inner { key, name, state, retains, directory, delivery }))
+        Self(Arc::new(Inner {
+            key,
+            name,
+            state,
+            retains,
+            directory,
+            delivery,
+            lagged: Policy::default(),
+        }))
     }
 
     /// The name by which it was asked for.
@@ -239,17 +250,21 @@ impl Topic {
     /// What becomes of those who get every publication and are too slow for it, from now on; at first
     /// [`Lagged::default`]. A connection may have a policy of its own, which then holds.
     pub fn set_lagged(&self, policy: Lagged) {
-        self.lock().lagged = policy;
+        *self.0.lagged.lock() = policy;
     }
 
     /// What [`Topic::set_lagged`] said last.
     #[must_use]
     pub fn lagged(&self) -> Lagged {
-        self.lock().lagged
+        self.0.lagged.says()
     }
 
     pub(crate) fn key(&self) -> TopicKey {
         self.0.key
+    }
+
+    pub(crate) fn policy(&self) -> Policy {
+        self.0.lagged.clone()
     }
 
     pub(crate) fn shared_name(&self) -> Arc<str> {
@@ -350,6 +365,16 @@ impl PartialEq for Topic {
 }
 
 impl Eq for Topic {}
+
+impl Policy {
+    pub(crate) fn says(&self) -> Lagged {
+        *self.lock()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Lagged> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 impl WeakTopic {
     pub(crate) fn upgrade(&self) -> Option<Topic> {

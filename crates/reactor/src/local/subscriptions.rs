@@ -21,7 +21,7 @@ use crate::frame::Frame;
 use crate::io::Key;
 use crate::lag::Lost;
 use crate::patterns::{PatternError, prefix};
-use crate::topic::{Rejoined, Retained, Topic, WeakTopic};
+use crate::topic::{Policy, Rejoined, Retained, Topic, WeakTopic};
 
 /// A topic that somebody on this shard is subscribed to.
 pub(crate) struct Wanted {
@@ -29,6 +29,7 @@ pub(crate) struct Wanted {
     topic: WeakTopic,
     /// Present while somebody is subscribed to it by its name.
     by_name: Option<Topic>,
+    policy: Policy,
 }
 
 /// A topic that is gone, whose last publications may still be owed to somebody.
@@ -41,7 +42,8 @@ pub(crate) struct Gone {
 
 impl Wanted {
     fn new(topic: &Topic) -> Self {
-        Self { name: topic.shared_name(), topic: topic.downgrade(), by_name: None }
+        let (name, policy) = (topic.shared_name(), topic.policy());
+        Self { name, topic: topic.downgrade(), by_name: None, policy }
     }
 
     /// The topic, unless it is gone.
@@ -150,7 +152,7 @@ impl Local {
         let topics = self.fanouts[audience].published_since(key.slot, from);
         let held = topics.filter_map(|topic| Some((topic, self.topics.get(&topic)?)));
         let lost = held.map(|(topic, held)| {
-            let policy = own.or_else(|| Some(held.topic()?.lagged())).unwrap_or_default();
+            let policy = own.unwrap_or_else(|| held.policy.says());
             Lost { topic, name: Arc::clone(&held.name), policy }
         });
         lost.collect()

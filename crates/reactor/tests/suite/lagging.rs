@@ -10,7 +10,7 @@ use crate::application::{lagged, numbered};
 use crate::publishing::{stalled, subscribe};
 use crate::session::Session;
 use crate::wire::{self, Frame};
-use crate::world::{Peer, Place, Setup, World, in_each_world};
+use crate::world::{Peer, Place, Seed, Setup, World, in_each_world, in_simulation};
 
 in_each_world!(
     one_that_merges_gets_the_newest_value_and_then_values,
@@ -22,6 +22,8 @@ in_each_world!(
     topics_of_a_pattern_have_their_policies,
     publisher_can_make_those_merge_who_are_late,
 );
+
+in_simulation!(topic_that_is_gone_has_its_policy_still);
 
 /// Publishes event and value; the event is long, and both have the sequence number in front.
 fn publish<W: World>(session: &Session<W>, topic: &Topic) -> u64 {
@@ -220,6 +222,37 @@ fn topics_of_a_pattern_have_their_policies(place: &impl Place) {
     assert_eq!(session.heard(peer), "unwatched true");
     assert!(!scores.has_subscribers());
     session.part(peer);
+}
+
+fn topic_that_is_gone_has_its_policy_still(place: &Seed) {
+    let mut session = Session::start(place, setup());
+    let publisher = session.world.publisher();
+    let (scores, noise) = (publisher.topic("games.scores"), publisher.topic("noise"));
+    scores.set_lagged(lagged("skip").expect("a policy"));
+    let reader = session.open("/script");
+    subscribe(&mut session, reader, "noise");
+    let peer = session.connect_narrow();
+    session.upgrade(peer, "/tell");
+    session.say(peer, "watch games.*");
+    assert_eq!(session.heard(peer), "watching games.scores@0");
+    while session.world.counters().retained_now < 5 {
+        let count = scores.seq() + 1;
+        assert!(count < 100_000, "a narrow socket takes less");
+        // Without a value, which would keep the topic.
+        publisher.publish(&scores, Kind::Text, numbered(count, 1_000).as_bytes());
+        session.counted("publications", count, |counters| counters.publications);
+    }
+    drop(scores);
+    session.until("the topic is gone", |_| publisher.topics() == 1);
+    while session.world.counters().overruns == 0 {
+        let count = publish(&session, &noise);
+        assert!(count < 1_000, "who is so far behind is overrun");
+        assert_eq!(session.heard(reader), numbered(count, 1_000));
+    }
+    assert_eq!(note(&mut session, peer).1, "lost of games.scores");
+    counts(&mut session, 1, 0);
+    session.part(peer);
+    session.part(reader);
 }
 
 fn publisher_can_make_those_merge_who_are_late(place: &impl Place) {
