@@ -180,7 +180,10 @@ impl Patterns {
         let is_last = self.remove_holder(slot, prefix);
         let Some(watch) = self.connections.get_mut(&slot) else { return (Vec::new(), is_last) };
         watch.prefixes.retain(|watched| *watched.prefix != *prefix);
-        (watch.only.iter().copied().collect(), is_last)
+        // In an order that is the same in every run: a simulation is to give the same bytes.
+        let mut only: Vec<TopicKey> = watch.only.iter().copied().collect();
+        only.sort_unstable();
+        (only, is_last)
     }
 
     /// Forgets a connection that has no pattern any more.
