@@ -42,7 +42,8 @@ pub(crate) enum Fault {
     LoseAsked,
     /// A message that a handler has sent.
     ForgetSent,
-    /// A pattern that is unsubscribed goes on.
+    /// A topic, or a pattern, that is unsubscribed goes on.
+    HoldOn,
     WatchOn,
     /// One of the topics that a pattern takes in.
     HideJoined,
@@ -60,6 +61,15 @@ pub(crate) enum Fault {
     /// A connection ends before its time, or has no end.
     EndEarly,
     LiveOn,
+    /// Values come more often than they may.
+    Hasten,
+    /// A value that the peer has already.
+    RepeatValue,
+    /// No values of some topics.
+    LoseValues,
+    DoubleValue,
+    /// A value and the publication ahead of it.
+    ExchangeValue,
     /// Publications that are dropped are not counted.
     CountNoDrops,
     TellTwice,
@@ -71,7 +81,7 @@ pub(crate) enum Fault {
 
 impl Fault {
     /// Each with the promises of which one must be seen broken first.
-    pub(crate) const ALL: [(Self, &[Invariant]); 31] = {
+    pub(crate) const ALL: [(Self, &[Invariant]); 37] = {
         use Invariant::{Budget, Calls, Delivery, Ending, Framing, Leftovers, Sums};
         [
             (Self::LoseByte, &[Framing, Delivery, Ending]),
@@ -89,7 +99,13 @@ impl Fault {
             (Self::ChangeCode, &[Ending]),
             (Self::LoseAsked, &[Delivery]),
             (Self::ForgetSent, &[Delivery]),
+            (Self::HoldOn, &[Delivery]),
             (Self::WatchOn, &[Delivery]),
+            (Self::Hasten, &[Delivery]),
+            (Self::RepeatValue, &[Delivery]),
+            (Self::LoseValues, &[Delivery]),
+            (Self::DoubleValue, &[Delivery]),
+            (Self::ExchangeValue, &[Delivery]),
             (Self::HideJoined, &[Delivery]),
             (Self::BelieveEpoch, &[Delivery]),
             (Self::ResumeLate, &[Delivery]),
@@ -111,7 +127,7 @@ impl Fault {
     /// Spoils `bytes` on their way to a peer with an open WebSocket. They begin with a frame that is
     /// not compressed if `is_plain`.
     pub(crate) fn strike(self, bytes: &mut Vec<u8>, is_plain: bool, random: &mut Random) {
-        let is_always = matches!(self, Self::LoseRooms | Self::LoseMissed);
+        let is_always = matches!(self, Self::LoseRooms | Self::LoseMissed | Self::LoseValues);
         if bytes.is_empty() || !(is_always || random.one_in(20)) {
             return;
         }
@@ -156,6 +172,15 @@ impl Fault {
                 frames.retain(|frame| !is_of_a_room(frame));
                 (at, Vec::new())
             }),
+            Self::LoseValues => first(is_value_that_is_lost)(&frames).map(|at| {
+                frames.retain(|frame| !is_value_that_is_lost(frame));
+                (at, Vec::new())
+            }),
+            Self::DoubleValue => first(is_value)(&frames).map(|at| (at, frames[at].to_vec())),
+            Self::ExchangeValue => {
+                let at = frames.windows(2).position(|it| is_publication(it[0]) && is_value(it[1]));
+                at.map(|at| (at, frames.splice(at..at + 2, []).rev().collect::<Vec<_>>().concat()))
+            }
             Self::LoseMissed => {
                 let at = frames.windows(2).position(|it| is_answer(it[0]) && is_publication(it[1]));
                 at.map(|at| {
@@ -223,7 +248,7 @@ fn is_message(frame: &[u8]) -> bool {
 
 /// Whether it is a whole message of the handler, uncompressed.
 fn is_own(frame: &[u8]) -> bool {
-    lane(frame).is_some_and(|lane| lane != b'P' && lane != b'D')
+    lane(frame).is_some_and(|lane| !matches!(lane, b'P' | b'D' | b'V' | b'r'))
 }
 
 fn is_publication(frame: &[u8]) -> bool {
@@ -237,9 +262,22 @@ fn is_answer(frame: &[u8]) -> bool {
 
 /// Whether it is a publication of a topic that does not last.
 fn is_of_a_room(frame: &[u8]) -> bool {
+    is_publication(frame) && note(frame).is_some_and(|note| note.about >= LASTING as u64)
+}
+
+/// Whether it is a value that is told.
+fn is_value(frame: &[u8]) -> bool {
+    lane(frame) == Some(b'V')
+}
+
+/// The same, of a place that most topics come to and stay at for a while.
+fn is_value_that_is_lost(frame: &[u8]) -> bool {
+    is_value(frame) && note(frame).is_some_and(|note| note.number >= 10)
+}
+
+fn note(frame: &[u8]) -> Option<Note> {
     let payload = if frame.get(1) == Some(&126) { 4 } else { 2 };
-    let note = frame.get(payload..).filter(|_| is_publication(frame)).and_then(Note::read);
-    note.is_some_and(|note| note.about >= LASTING as u64)
+    frame.get(payload..).and_then(Note::read)
 }
 
 fn is_close(frame: &[u8]) -> bool {

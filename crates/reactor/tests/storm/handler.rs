@@ -8,6 +8,7 @@
 //! Invariant: the ledger is never borrowed while the engine is called, which may call back.
 
 mod subscribing;
+mod valuing;
 
 use std::net::SocketAddr;
 use std::panic::resume_unwind;
@@ -15,7 +16,7 @@ use std::time::Duration;
 
 use tickwire_protocol::{Accepted, CloseCode, Kind, Message, Role};
 use tickwire_reactor::{
-    Answer, Connection, Connector, Destination, Ended, Handler, Lag, Lagged, PatternError,
+    Answer, Connection, Connector, Destination, Ended, Handler, Lag, Lagged, Merged, PatternError,
     Publisher, Request, Response, ShardStart, Topic, Unconnected,
 };
 
@@ -103,9 +104,10 @@ impl Application {
                     self.say(connection, Note::new(b'g', index, note.number, bytes), Kind::Text);
                 }
             }
-            b's' => self.subscribe(connection, note.about),
+            b's' => self.subscribe(connection, note),
+            b'z' => self.set_rate(connection, note),
             b'u' => self.unsubscribe(connection, note.about),
-            b'q' => self.watch(connection, note.about),
+            b'q' => self.watch(connection, note),
             b'v' => self.unwatch(connection, note.about),
             b'a' => self.resume(connection, note),
             b'p' | b'o' => self.publish(connection, number, note),
@@ -263,7 +265,9 @@ impl Handler for Application {
             AtOpen::Nothing => {}
             AtOpen::Greet => self.say(connection, Note::new(b'h', 0, 0, 300), Kind::Binary),
             // Of no effect on a connection of ours, as its documentation says.
-            AtOpen::Subscribe if role == Role::Server => self.subscribe(connection, 1),
+            AtOpen::Subscribe if role == Role::Server => {
+                self.subscribe(connection, Note::new(b's', 0, 1, 0));
+            }
             AtOpen::Close => {
                 self.book.borrow_mut().excuse_code(number, 4_902);
                 connection.close(CloseCode(4_902), "not you");
@@ -331,6 +335,10 @@ impl Handler for Application {
         });
         drop(book);
         self.say(connection, Note::new(b't', 0, 0, 0), Kind::Text);
+    }
+
+    fn merged(&mut self, merged: &Merged<'_>, out: &mut Vec<u8>) -> Option<Kind> {
+        self.tell(merged, out)
     }
 
     fn lagged(

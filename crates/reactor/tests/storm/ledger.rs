@@ -69,6 +69,8 @@ pub(crate) struct Ledger {
     pub(crate) latest: BTreeMap<usize, usize>,
     /// By the number that is in the message.
     pub(crate) publications: Vec<Publication>,
+    /// Values that were retained: of which topic, at which place, how long.
+    pub(crate) values: BTreeSet<(usize, u64, usize)>,
     /// How far clients had come that are gone.
     pub(crate) memories: VecDeque<Memory>,
     pub(crate) tally: Tally,
@@ -168,6 +170,7 @@ impl Ledger {
             topics: Vec::new(),
             latest: BTreeMap::new(),
             publications: Vec::new(),
+            values: BTreeSet::new(),
             memories: VecDeque::new(),
             tally: Tally::default(),
             shutdown_at: None,

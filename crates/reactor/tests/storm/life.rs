@@ -145,6 +145,7 @@ impl Life {
             93..=94 => self.forget(),
             95..=97 => self.let_go(),
             98..=101 => self.publish_hastily(),
+            106 => self.set_delivery(),
             102..=105 => self.publish_to_all_but_one(),
             _ if self.peers.is_empty() => self.connect(),
             _ => {

@@ -7,6 +7,7 @@
 //! Invariant: a peer that has not said otherwise keeps to RFC 6455, so whatever the engine does to it
 //! needs a reason that is in the ledger.
 
+mod following;
 mod hearing;
 mod holding;
 mod speech;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use tickwire_reactor::Ended;
 use tickwire_reactor::io::sim::{self, Simulation};
 
+pub(crate) use self::following::told;
 use self::holding::Holding;
 use crate::fault::Fault;
 use crate::handler::Application;

@@ -8,6 +8,8 @@
 
 use std::collections::BTreeSet;
 
+use std::time::Duration;
+
 use tickwire_protocol::Kind;
 use tickwire_reactor::{Epoch, Keep, Publisher, Topic};
 
@@ -39,9 +41,13 @@ pub(crate) struct Record {
     pub(crate) epoch: Epoch,
     /// The number of the publication by its place in the topic.
     pub(crate) tags: Vec<u32>,
+    /// When something was published last.
+    pub(crate) published_at: Duration,
     /// What a new subscriber is given.
     pub(crate) retained: Option<Note>,
     kept: Option<Kept>,
+    /// Values of places up to this one may be forgotten.
+    forgotten: u64,
     /// How many open sessions are subscribed to it by its name.
     named: usize,
     /// How many others have it.
@@ -52,8 +58,10 @@ pub(crate) struct Record {
 #[derive(Clone, Copy, Debug)]
 struct Kept {
     keep: Keep,
-    /// Everything behind this place is there.
+    /// Everything behind this place is there, unless values have travelled with it and taken room.
     after: u64,
+    /// Everything behind this place is there.
+    surely_after: u64,
 }
 
 /// One publication, or one that found a mailbox full and so is none.
@@ -64,6 +72,8 @@ pub(crate) struct Publication {
     pub(crate) seq: u64,
     /// The session that is not to get it.
     pub(crate) except: Option<usize>,
+    /// How many bytes its value is with a header; 0: the message is the value.
+    value_bytes: usize,
 }
 
 /// How far a client had come with a topic when it was cut.
@@ -125,8 +135,10 @@ impl Ledger {
             topic: (name < LASTING).then(|| topic.clone()),
             epoch,
             tags: Vec::new(),
+            published_at: Duration::ZERO,
             retained: None,
             kept: None,
+            forgotten: 0,
             named: 0,
             handles: 0,
         });
@@ -164,7 +176,7 @@ impl Ledger {
     ) -> usize {
         let tag = self.publications.len();
         let note = Note::new(b'P', tag as u64, record as u64, bytes);
-        self.publications.push(Publication { note, seq: 0, except });
+        self.publications.push(Publication { note, seq: 0, except, value_bytes: 0 });
         tag
     }
 
@@ -173,6 +185,7 @@ impl Ledger {
         let publication = &mut self.publications[tag];
         publication.seq = seq;
         let record = usize::try_from(publication.note.about).expect("small");
+        self.topics[record].published_at = self.now;
         let tags = &mut self.topics[record].tags;
         tags.push(u32::try_from(tag).expect("less than 2^32 publications"));
         let expected = tags.len() as u64;
@@ -186,56 +199,94 @@ impl Ledger {
     /// A topic is to keep so much from now on.
     pub(crate) fn keep(&mut self, record: usize, keep: Keep) {
         let topic = &mut self.topics[record];
-        let after = topic.kept.map_or_else(|| topic.last(), |kept| kept.after);
-        topic.kept = (keep.messages > 0 && keep.bytes > 0).then_some(Kept { keep, after });
+        let last = topic.last();
+        let kept = topic.kept.unwrap_or(Kept { keep, after: last, surely_after: last });
+        topic.kept = (keep.messages > 0 && keep.bytes > 0).then_some(Kept { keep, ..kept });
         self.trim(record);
     }
 
     /// A topic retains nothing any more.
     pub(crate) fn forget(&mut self, record: usize) {
         let topic = &mut self.topics[record];
-        (topic.retained, topic.kept) = (None, None);
+        (topic.retained, topic.kept, topic.forgotten) = (None, None, topic.last());
     }
 
     /// Forgets what a topic does not keep, the oldest first.
     fn trim(&mut self, record: usize) {
-        let topic = &self.topics[record];
-        let (Some(kept), last) = (topic.kept, topic.last()) else { return };
+        let Some(Kept { keep, after, surely_after }) = self.topics[record].kept else { return };
+        let after = self.trimmed(record, keep, after, false);
+        let surely_after = self.trimmed(record, keep, surely_after, true);
+        self.topics[record].kept = Some(Kept { keep, after, surely_after });
+    }
+
+    /// Behind which place not before `least` everything is kept.
+    fn trimmed(&self, record: usize, keep: Keep, least: u64, with_values: bool) -> u64 {
+        let last = self.topics[record].last();
         let (mut after, mut bytes) = (last, 0);
-        while after > kept.after {
-            bytes += self.published_bytes(record, after);
-            if bytes > kept.keep.bytes || last - after >= kept.keep.messages as u64 {
+        while after > least {
+            let value = self.place(record, after).value_bytes;
+            bytes += self.published_bytes(record, after) + if with_values { value } else { 0 };
+            if bytes > keep.bytes || last - after >= keep.messages as u64 {
                 break;
             }
             after -= 1;
         }
-        self.topics[record].kept = Some(Kept { after, ..kept });
+        after
     }
 
-    fn place(&self, record: usize, seq: u64) -> &Publication {
+    /// A topic retains a value from now on; with `tag`, that is the value of this publication.
+    pub(crate) fn retain(&mut self, record: usize, value: Note, tag: Option<usize>) {
+        self.topics[record].retained = Some(value);
+        self.values.insert((record, value.number, value.bytes));
+        if let Some(tag) = tag {
+            self.publications[tag].value_bytes = framed(value.bytes);
+        }
+    }
+
+    /// Whether this message is the value of this place: where it has another one that may be forgotten.
+    pub(crate) fn is_value(&self, note: Note, seq: u64) -> bool {
+        let tag = usize::try_from(note.number).unwrap_or(usize::MAX);
+        let Some(publication) = self.publications.get(tag) else { return false };
+        let is_it = publication.note == note && publication.seq == seq && seq > 0;
+        let record = usize::try_from(note.about).expect("small");
+        is_it && (publication.value_bytes == 0 || seq <= self.topics[record].forgotten)
+    }
+
+    /// Whether a topic has retained a value of this place.
+    pub(crate) fn was_retained(&self, record: usize, seq: u64) -> bool {
+        self.values.range((record, seq, 0)..=(record, seq, usize::MAX)).next().is_some()
+    }
+
+    /// The number of a publication by its place.
+    pub(crate) fn tag(&self, record: usize, seq: u64) -> usize {
         let place = usize::try_from(seq - 1).expect("small");
-        &self.publications[self.topics[record].tags[place] as usize]
+        self.topics[record].tags[place] as usize
+    }
+
+    pub(crate) fn place(&self, record: usize, seq: u64) -> &Publication {
+        &self.publications[self.tag(record, seq)]
     }
 
     /// The bytes of a publication with its header.
     fn published_bytes(&self, record: usize, seq: u64) -> usize {
-        let bytes = self.place(record, seq).note.bytes;
-        bytes + if bytes < 126 { 2 } else { 4 }
+        framed(self.place(record, seq).note.bytes)
     }
 
-    /// What was published to a topic behind a place of a numbering, if all of it is kept; with its bytes.
+    /// What was published to a topic behind a place of a numbering, if all of it is kept; with its bytes,
+    /// and whether that is sure.
     pub(crate) fn missed(
         &self,
         record: usize,
         epoch: Epoch,
         seq: u64,
-    ) -> Option<(Vec<Note>, usize)> {
+    ) -> Option<(Vec<Note>, usize, bool)> {
         let topic = &self.topics[record];
-        let is_kept = topic.kept.is_some_and(|kept| kept.after <= seq) && seq <= topic.last();
-        (is_kept && epoch == topic.epoch).then(|| {
+        let kept = topic.kept.filter(|it| it.after <= seq && seq <= topic.last())?;
+        (epoch == topic.epoch).then(|| {
             let places = seq + 1..=topic.last();
             let bytes = places.clone().map(|seq| self.published_bytes(record, seq)).sum();
-            (places.map(|seq| self.place(record, seq).note).collect(), bytes)
+            let notes = places.map(|seq| self.place(record, seq).note).collect();
+            (notes, bytes, kept.surely_after <= seq)
         })
     }
 
@@ -272,4 +323,9 @@ impl Ledger {
     pub(crate) fn send_missed(&mut self, number: usize, missed: &[Note]) {
         missed.iter().for_each(|note| self.send(number, *note, Kind::Text));
     }
+}
+
+/// How long a message is with its header.
+const fn framed(bytes: usize) -> usize {
+    bytes + if bytes < 126 { 2 } else { 4 }
 }

@@ -9,7 +9,9 @@ use tickwire_reactor::{Connection, PatternError, Resumed, Retained, Topic};
 use super::{Application, Ticket};
 use crate::fault::Fault;
 use crate::ledger::{Invariant, unsent_max};
+use crate::mode::Mode;
 use crate::note::Note;
+use crate::peer::told;
 use crate::topics::{Memory, NAMES, PATTERNS, find, takes_in};
 
 /// What may be unsent of a connection beside what the ledger has written down: control frames, and the
@@ -17,20 +19,33 @@ use crate::topics::{Memory, NAMES, PATTERNS, find, takes_in};
 const UNSENT_APART: usize = 20 * 1024;
 
 impl Application {
-    pub(super) fn subscribe(&mut self, connection: &mut Connection<'_, Ticket>, about: u64) {
-        let (record, topic) = self.topic(about);
-        let retained = connection.subscribe(&topic);
+    /// Subscribes in a way that follows from the number of the note.
+    pub(super) fn subscribe(&mut self, connection: &mut Connection<'_, Ticket>, note: Note) {
+        let (record, topic) = self.topic(note.about);
+        let (mut mode, mut known) = (Mode::chosen(note.number), None);
+        let retained = if note.number.is_multiple_of(4) {
+            mode = Mode::of(topic.delivery());
+            connection.subscribe(&topic)
+        } else {
+            let mut subscription = self.hastened(mode).subscription();
+            if note.number % 4 == 1 && mode.has_values() {
+                known = Some(topic.seq().saturating_sub(note.number % 6));
+                subscription = known.map_or(subscription, |seq| subscription.with_known(seq));
+            }
+            connection.subscribe_with(&topic, subscription)
+        };
         self.book.borrow_mut().name(connection.state.number, record);
-        self.joined(connection, record, &retained, b's');
+        self.joined(connection, record, &retained, (b's', mode, known));
     }
 
-    /// Tells the peer that it has joined a topic, and what that retains.
+    /// Tells the peer that it has joined a topic, how, and what that retains; or, if it has a value
+    /// already, which one.
     fn joined(
         &mut self,
         connection: &mut Connection<'_, Ticket>,
         record: usize,
         retained: &Retained,
-        lane: u8,
+        (lane, mode, known): (u8, Mode, Option<u64>),
     ) {
         let mut book = self.book.borrow_mut();
         let (seq, value) = (book.topics[record].last(), book.topics[record].retained);
@@ -41,7 +56,11 @@ impl Application {
         let is_value = retained.frame.is_some() == value.is_some();
         book.check(is_value, Invariant::Delivery, || format!("{record} retains {retained:?}"));
         drop(book);
-        self.say(connection, Note::new(lane, seq, record as u64, 0), Kind::Text);
+        self.say(connection, Note::new(lane, seq, mode.packed(record), 0), Kind::Text);
+        if let Some(known) = known {
+            let newest = told(record, value.map_or(0, |value| value.number));
+            return self.say(connection, Note::new(b'n', known, newest, 0), Kind::Text);
+        }
         if let Some((value, frame)) = value.zip(retained.frame.as_ref()) {
             // What is retained was checked to be what was written if it arrives as such.
             self.book.borrow_mut().send(connection.state.number, value, Kind::Text);
@@ -51,17 +70,20 @@ impl Application {
 
     pub(super) fn unsubscribe(&mut self, connection: &mut Connection<'_, Ticket>, about: u64) {
         let (record, topic) = self.topic(about);
-        let held = connection.unsubscribe(&topic);
-        self.book.borrow_mut().unname(connection.state.number, record);
+        let is_held = self.book.borrow_mut().unname(connection.state.number, record);
+        let holds_on = self.fault == Some(Fault::HoldOn);
+        let held = if holds_on { is_held } else { connection.unsubscribe(&topic) };
         let note = Note::new(b'u', record as u64, u64::from(held), 0);
         self.say(connection, note, Kind::Text);
     }
 
     /// Subscribes to a pattern.
-    pub(super) fn watch(&mut self, connection: &mut Connection<'_, Ticket>, about: u64) {
+    pub(super) fn watch(&mut self, connection: &mut Connection<'_, Ticket>, note: Note) {
         let number = connection.state.number;
-        let pattern = usize::try_from(about).expect("small") % PATTERNS.len();
-        let watched = connection.subscribe_pattern(PATTERNS[pattern]);
+        let pattern = usize::try_from(note.about).expect("small") % PATTERNS.len();
+        let mode = (!note.number.is_multiple_of(4)).then(|| Mode::chosen(note.number));
+        let subscription = mode.map(Mode::subscription).unwrap_or_default();
+        let watched = connection.subscribe_pattern_with(PATTERNS[pattern], subscription);
         let topics = self.publisher.topics();
         let mut book = self.book.borrow_mut();
         let (limits, session) = (book.limits, &book.sessions[number]);
@@ -85,14 +107,17 @@ impl Application {
         if self.fault == Some(Fault::HideJoined) {
             joined.pop();
         }
-        self.say(connection, Note::new(b'q', known, pattern as u64, 0), Kind::Text);
+        // Later ones are rooms, which say nothing themselves.
+        let later = mode.unwrap_or_default().packed(pattern);
+        self.say(connection, Note::new(b'q', known, later, 0), Kind::Text);
         if !is_held {
             self.check_joined(number, pattern, &joined);
             self.book.borrow_mut().sessions[number].patterns.insert(pattern);
         }
         for (topic, retained) in &joined {
             let record = self.record(topic);
-            self.joined(connection, record, retained, b'j');
+            let mode = mode.unwrap_or_else(|| Mode::of(topic.delivery()));
+            self.joined(connection, record, retained, (b'j', mode, None));
         }
     }
 
@@ -152,7 +177,7 @@ impl Application {
         }
         connection.resume_with(&topic, epoch, seq, |connection, resumed| match resumed {
             Resumed::Recovered { count, seq } => {
-                let (missed, bytes) = missed.unwrap_or_default();
+                let (missed, bytes, _) = missed.unwrap_or_default();
                 let mut book = self.book.borrow_mut();
                 let last = book.topics[record].last();
                 let is_all = (*count, *seq) == (missed.len() as u64, last) && bytes <= max / 2;
@@ -160,15 +185,16 @@ impl Application {
                     format!("{number} is told {resumed:?} of {record}, and misses {missed:?}")
                 });
                 drop(book);
-                self.say(connection, Note::new(b'a', last, record as u64, 0), Kind::Text);
+                let about = Mode::default().packed(record);
+                self.say(connection, Note::new(b'a', last, about, 0), Kind::Text);
                 self.book.borrow_mut().send_missed(number, &missed);
             }
             Resumed::Lost(retained) => {
-                let is_lost = missed.is_none_or(|it| it.1 + owed + UNSENT_APART > max / 2);
+                let is_lost = missed.is_none_or(|it| !it.2 || it.1 + owed + UNSENT_APART > max / 2);
                 self.book.borrow_mut().check(is_lost, Invariant::Delivery, || {
                     format!("{number} is told {resumed:?} of {record}, which keeps it")
                 });
-                self.joined(connection, record, retained, b's');
+                self.joined(connection, record, retained, (b's', Mode::default(), None));
             }
             _ => {}
         });

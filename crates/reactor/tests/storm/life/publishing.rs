@@ -7,6 +7,7 @@ use tickwire_reactor::Keep;
 
 use super::{Life, ROOMS_HELD};
 use crate::fault::Fault;
+use crate::mode::Mode;
 use crate::note::Note;
 use crate::topics::{LASTING, NAMES, find};
 
@@ -32,10 +33,10 @@ impl Life {
                 }
             });
             let mut book = self.book.borrow_mut();
-            book.published(tag, seq);
             if retains {
-                book.topics[record].retained = Some(value(seq));
+                book.retain(record, value(seq), Some(tag));
             }
+            book.published(tag, seq);
         }
         drop(batch);
         if self.rooms.len() < ROOMS_HELD && self.random.one_in(3) {
@@ -99,7 +100,7 @@ impl Life {
             value = Note::new(b'r', seq, record as u64, 40);
             value.write(out);
         });
-        self.book.borrow_mut().topics[record].retained = Some(value);
+        self.book.borrow_mut().retain(record, value, None);
     }
 
     /// A topic is to keep more, or less, or nothing, of what is published to it.
@@ -117,6 +118,12 @@ impl Life {
             _ => {}
         }
         topic.keep(keep);
+    }
+
+    /// A topic says how it is delivered from now on. Those who have a pattern for a room could not know.
+    pub(super) fn set_delivery(&mut self) {
+        let (_, topic) = find(&self.book, &self.publisher, self.random.below(LASTING));
+        topic.set_delivery(Mode::chosen(self.random.next() % 40).delivery());
     }
 
     pub(super) fn forget(&mut self) {

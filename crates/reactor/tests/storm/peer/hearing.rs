@@ -92,8 +92,18 @@ impl Peer {
         };
         // What was missed is sent to it alone.
         let is_missed = book.sessions[number].is_next(note, kind);
-        if note.lane == b'P' && !is_missed {
-            return self.holding.hear_publication(number, note, &mut book);
+        if !is_missed {
+            let is_value = match note.lane {
+                b'P' => self.holding.follows(note.about, &book),
+                lane => matches!(lane, b'r' | b'V'),
+            };
+            if is_value {
+                let in_time = self.is_attentive();
+                return self.holding.hear_value(number, note, in_time, &mut book);
+            }
+            if note.lane == b'P' {
+                return self.holding.hear_publication(number, note, &mut book);
+            }
         }
         book.arrived(number, note, kind);
         self.holding.hear(number, note, &mut book);

@@ -2,41 +2,57 @@
 //!
 //! A message of its handler tells of each subscription and of its end, by name and by pattern; between
 //! the two all that was published comes, each topic from the place that was named, and a topic that a
-//! pattern takes in later from its first publication.
+//! pattern takes in later from its first publication; or values of it, as `following` says.
 //!
 //! Invariant: of the records up to `known` those are in `held` that it holds; of the others those are
 //! to be held that its patterns take in.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
+use super::following::{Following, untold};
 use crate::ledger::{Invariant, Ledger};
+use crate::mode::Mode;
 use crate::note::Note;
 use crate::topics::{NAMES, PATTERNS, takes_in};
 
 #[derive(Debug, Default)]
 pub(super) struct Holding {
     /// By the record of the topic.
-    held: BTreeMap<usize, Held>,
-    patterns: BTreeSet<usize>,
+    pub(super) held: BTreeMap<usize, Held>,
+    /// In the order in which it has subscribed to them.
+    patterns: Vec<(usize, Mode)>,
     known: usize,
     /// The number of the last publication.
     last: Option<usize>,
 }
 
 /// A subscription.
-#[derive(Clone, Copy, Debug, Default)]
-struct Held {
+#[derive(Clone, Debug, Default)]
+pub(super) struct Held {
     /// The place of the last publication that it has got, or did not have to get.
-    last: u64,
+    pub(super) last: u64,
     /// Publications may be missing before the next.
-    may_skip: bool,
+    pub(super) may_skip: bool,
     /// By its name, and not for a pattern alone.
     is_named: bool,
+    pub(super) mode: Mode,
+    pub(super) following: Following,
 }
 
 impl Held {
+    fn new(last: u64, is_named: bool, mode: Mode, book: &Ledger) -> Self {
+        let following = Following { joined: last, since: book.now, ..Following::default() };
+        Self { last, may_skip: false, is_named, mode, following }
+    }
+
     /// The first publication behind the last and before `seq` that `number` should have got.
-    fn missing(&self, book: &Ledger, record: usize, number: usize, seq: u64) -> Option<u64> {
+    pub(super) fn missing(
+        &self,
+        book: &Ledger,
+        record: usize,
+        number: usize,
+        seq: u64,
+    ) -> Option<u64> {
         (self.last + 1..seq).find(|seq| {
             let place = usize::try_from(*seq - 1).expect("small");
             let tag = book.topics[record].tags[place];
@@ -49,32 +65,44 @@ impl Holding {
     /// Hears of a subscription, or of its end.
     pub(super) fn hear(&mut self, number: usize, note: Note, book: &mut Ledger) {
         let Note { lane, number: said, about, .. } = note;
-        let (place, about) = (usize::try_from(said).expect("small"), small(about));
+        let place = small(said);
         match lane {
             b's' | b'a' => {
-                let before = self.held.get(&about).copied();
+                let (record, mode) = Mode::unpacked(about);
+                let before = self.held.get(&record);
                 let is_forward = lane == b'a' || before.is_none_or(|held| held.last <= said);
                 book.check(is_forward, Invariant::Delivery, || {
-                    format!("{number} joins {about} at {said}, after {before:?}")
+                    format!("{number} joins {record} at {said}, after {before:?}")
                 });
-                let held = Held { last: said, may_skip: false, is_named: true };
-                self.held.insert(about, held);
+                self.held.insert(record, Held::new(said, true, mode, book));
             }
+            b'n' => {
+                let (record, owed) = untold(about);
+                if let Some(held) = self.held.get_mut(&record) {
+                    held.last = said;
+                    held.following.owed = if owed > said { owed } else { 0 };
+                }
+            }
+            b'z' => self.set_pace(number, said == 1, about, book),
             b'u' => self.leave(number, place, about == 1, book),
             b'q' => {
                 self.take_in(place, book);
-                self.patterns.insert(about);
+                let (pattern, mode) = Mode::unpacked(about);
+                if self.patterns.iter().all(|it| it.0 != pattern) {
+                    self.patterns.push((pattern, mode));
+                }
             }
             b'j' => {
+                let (record, mode) = Mode::unpacked(about);
                 // A pattern that takes in too much has left some out, and ends the connection.
                 let may_be_full = book.limits.pattern_topics_max < NAMES.len();
-                let is_new = !self.held.contains_key(&about) || may_be_full;
+                let is_new = !self.held.contains_key(&record) || may_be_full;
                 book.check(is_new, Invariant::Delivery, || {
-                    format!("{number} is given topic {about}, which it has")
+                    format!("{number} is given topic {record}, which it has")
                 });
-                self.held.insert(about, Held { last: said, ..Held::default() });
+                self.held.insert(record, Held::new(said, false, mode, book));
             }
-            b'v' => self.unwatch(number, place, about, book),
+            b'v' => self.unwatch(number, place, small(about), book),
             b'l' => {
                 self.take_in(place, book);
                 self.held.values_mut().for_each(|held| held.may_skip = true);
@@ -101,7 +129,8 @@ impl Holding {
     fn unwatch(&mut self, number: usize, known: usize, said: usize, book: &mut Ledger) {
         let (pattern, was_told) = (said / 2, said % 2 == 1);
         self.take_in(known, book);
-        let was_held = self.patterns.remove(&pattern);
+        let was_held = self.patterns.iter().any(|it| it.0 == pattern);
+        self.patterns.retain(|it| it.0 != pattern);
         book.check(was_held == was_told, Invariant::Delivery, || {
             format!("{number} leaves {}: {was_held}, and is told {was_told}", PATTERNS[pattern])
         });
@@ -111,14 +140,20 @@ impl Holding {
     }
 
     fn covers(&self, record: usize, book: &Ledger) -> bool {
-        self.patterns.iter().any(|pattern| takes_in(*pattern, book.topics[record].name))
+        self.mode_of(record, book).is_some()
+    }
+
+    /// What the first pattern that takes a topic in says.
+    fn mode_of(&self, record: usize, book: &Ledger) -> Option<Mode> {
+        let name = book.topics[record].name;
+        self.patterns.iter().find(|it| takes_in(it.0, name)).map(|it| it.1)
     }
 
     /// Topics were made, up to this record.
-    fn take_in(&mut self, known: usize, book: &Ledger) {
+    pub(super) fn take_in(&mut self, known: usize, book: &Ledger) {
         for record in self.known..known {
-            if self.covers(record, book) {
-                self.held.entry(record).or_default();
+            if let Some(mode) = self.mode_of(record, book) {
+                self.held.entry(record).or_insert_with(|| Held { mode, ..Held::default() });
             }
         }
         self.known = self.known.max(known);
@@ -138,8 +173,8 @@ impl Holding {
                 format!("{number} gets {note:?} at {seq}, and does not hold the topic")
             });
         };
-        let before = *held;
-        *held = Held { last: seq, may_skip: false, ..before };
+        let before = held.clone();
+        (held.last, held.may_skip) = (seq, false);
         let missing = before.missing(book, record, number, seq);
         let is_next = seq > before.last && (before.may_skip || missing.is_none());
         let is_for_it = except != Some(number);
@@ -159,17 +194,29 @@ impl Holding {
     pub(super) fn check_calm(&mut self, number: usize, book: &mut Ledger) {
         self.take_in(book.topics.len(), book);
         for (record, held) in &self.held {
+            if held.mode.has_values() {
+                let due = held.value_due(book, *record, number);
+                book.check(held.last >= due, Invariant::Delivery, || {
+                    format!("{number} misses value {due} of topic {record}: {held:?}")
+                });
+                continue;
+            }
             let missing = held.missing(book, *record, number, book.topics[*record].last() + 1);
             book.check(missing.is_none() || held.may_skip, Invariant::Delivery, || {
                 format!("{number} misses {missing:?} of topic {record}")
             });
         }
-        self.held.retain(|record, _| book.is_current(*record));
+        // Of a topic that is gone nothing comes any more but a value that waits for its pace.
+        self.held.retain(|record, held| {
+            let waits = held.mode.has_values() && held.last < book.topics[*record].last();
+            waits || book.is_current(*record)
+        });
     }
 
     /// The peer is gone, and will know how far it had come.
     pub(super) fn remember(&self, book: &mut Ledger) {
-        for (record, held) in self.held.iter().filter(|(_, held)| !held.may_skip) {
+        let is_known = |held: &Held| !held.may_skip && !held.mode.has_values();
+        for (record, held) in self.held.iter().filter(|(_, held)| is_known(held)) {
             book.remember(*record, held.last);
         }
     }

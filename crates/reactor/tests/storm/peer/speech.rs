@@ -160,6 +160,7 @@ impl Peer {
             51..=55 if self.masks => b'q',
             56..=57 if self.masks => b'v',
             58..=62 if self.masks => b'a',
+            63..=64 if self.masks => b'z',
             _ => b'e',
         };
         let about = match lane {
