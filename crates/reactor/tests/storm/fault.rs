@@ -70,6 +70,10 @@ pub(crate) enum Fault {
     DoubleValue,
     /// A value and the publication ahead of it.
     ExchangeValue,
+    /// A client that is too slow is not told of a topic that it loses something of.
+    HideLost,
+    /// It goes on, whatever the policies say.
+    IgnorePolicy,
     /// Publications that are dropped are not counted.
     CountNoDrops,
     TellTwice,
@@ -81,7 +85,7 @@ pub(crate) enum Fault {
 
 impl Fault {
     /// Each with the promises of which one must be seen broken first.
-    pub(crate) const ALL: [(Self, &[Invariant]); 37] = {
+    pub(crate) const ALL: [(Self, &[Invariant]); 39] = {
         use Invariant::{Budget, Calls, Delivery, Ending, Framing, Leftovers, Sums};
         [
             (Self::LoseByte, &[Framing, Delivery, Ending]),
@@ -106,6 +110,8 @@ impl Fault {
             (Self::LoseValues, &[Delivery]),
             (Self::DoubleValue, &[Delivery]),
             (Self::ExchangeValue, &[Delivery]),
+            (Self::HideLost, &[Delivery]),
+            (Self::IgnorePolicy, &[Delivery, Ending, Sums]),
             (Self::HideJoined, &[Delivery]),
             (Self::BelieveEpoch, &[Delivery]),
             (Self::ResumeLate, &[Delivery]),
@@ -127,7 +133,10 @@ impl Fault {
     /// Spoils `bytes` on their way to a peer with an open WebSocket. They begin with a frame that is
     /// not compressed if `is_plain`.
     pub(crate) fn strike(self, bytes: &mut Vec<u8>, is_plain: bool, random: &mut Random) {
-        let is_always = matches!(self, Self::LoseRooms | Self::LoseMissed | Self::LoseValues);
+        let is_always = matches!(
+            self,
+            Self::LoseRooms | Self::LoseMissed | Self::LoseValues | Self::ExchangeValue
+        );
         if bytes.is_empty() || !(is_always || random.one_in(20)) {
             return;
         }
@@ -287,9 +296,9 @@ fn is_close(frame: &[u8]) -> bool {
 /// The lane that a whole message is on.
 fn lane(frame: &[u8]) -> Option<u8> {
     let (&[first, second], _) = frame.split_first_chunk()?;
-    let is_whole = match second {
-        126 => frame.len() >= 4 + usize::from(u16::from_be_bytes([frame[2], frame[3]])),
-        short => frame.len() >= 2 + usize::from(short),
+    let is_whole = match *frame {
+        [_, 126, high, low, ..] => frame.len() >= 4 + usize::from(u16::from_be_bytes([high, low])),
+        _ => second != 126 && frame.len() >= 2 + usize::from(second),
     };
     let payload = if second == 126 { 4 } else { 2 };
     (matches!(first, 0x81 | 0x82) && is_whole).then(|| frame.get(payload).copied()).flatten()

@@ -7,6 +7,7 @@
 //!
 //! Invariant: the ledger is never borrowed while the engine is called, which may call back.
 
+mod lagging;
 mod subscribing;
 mod valuing;
 
@@ -22,7 +23,7 @@ use tickwire_reactor::{
 
 use crate::fault::Fault;
 use crate::ledger::{Book, Invariant, Stage};
-use crate::manner::{AtClose, AtLag, AtOpen, AtRequest, AtShutdown, Manner};
+use crate::manner::{AtClose, AtOpen, AtRequest, AtShutdown, Manner};
 use crate::note::Note;
 use crate::topics::{NAMES, find};
 
@@ -106,6 +107,7 @@ impl Application {
             }
             b's' => self.subscribe(connection, note),
             b'z' => self.set_rate(connection, note),
+            b'y' => self.set_policy(connection, note.about),
             b'u' => self.unsubscribe(connection, note.about),
             b'q' => self.watch(connection, note),
             b'v' => self.unwatch(connection, note.about),
@@ -341,37 +343,8 @@ impl Handler for Application {
         self.tell(merged, out)
     }
 
-    fn lagged(
-        &mut self,
-        connection: &mut Connection<'_, Ticket>,
-        _lag: &Lag<'_>,
-    ) -> Option<Lagged> {
-        let number = connection.state.number;
-        let mut book = self.book.borrow_mut();
-        book.expect_open(number, "a lag");
-        book.tally.lagged += 1;
-        let lag = book.sessions[number].manner.lag;
-        drop(book);
-        Some(match lag {
-            AtLag::Skip => {
-                let known = self.book.borrow().topics.len() as u64;
-                self.say(connection, Note::new(b'l', known, 0, 0), Kind::Text);
-                Lagged::Skip
-            }
-            AtLag::Close => {
-                self.book.borrow_mut().excuse_code(number, 1008);
-                Lagged::Close(CloseCode::POLICY_VIOLATION, "slow consumer")
-            }
-            AtLag::AskForClose => {
-                self.book.borrow_mut().excuse_code(number, 4_903);
-                connection.close(CloseCode(4_903), "slow consumer");
-                Lagged::Skip
-            }
-            AtLag::Panic => {
-                self.panics(number);
-                panic_quietly()
-            }
-        })
+    fn lagged(&mut self, connection: &mut Connection<'_, Ticket>, lag: &Lag<'_>) -> Option<Lagged> {
+        self.overrun(connection, lag)
     }
 
     fn shutdown(&mut self, connection: &mut Connection<'_, Ticket>) {

@@ -14,12 +14,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tickwire_protocol::{CloseCode, Kind, Role};
-use tickwire_reactor::{ConnectionId, Ended, Limits};
+use tickwire_reactor::{ConnectionId, Ended, Lagged, Limits};
 
 use crate::manner::Manner;
 use crate::note::Note;
 use crate::random::Random;
-use crate::topics::{Memory, NAMES, Publication, Record};
+use crate::topics::{Memory, NAMES, Publication, Record, first_policy};
 
 /// The ledger as all that write in it hold it.
 pub(crate) type Book = Rc<RefCell<Ledger>>;
@@ -69,6 +69,8 @@ pub(crate) struct Ledger {
     pub(crate) latest: BTreeMap<usize, usize>,
     /// By the number that is in the message.
     pub(crate) publications: Vec<Publication>,
+    /// What is said for those who are too slow, by name.
+    pub(crate) policies: Vec<Lagged>,
     /// Values that were retained: of which topic, at which place, how long.
     pub(crate) values: BTreeSet<(usize, u64, usize)>,
     /// How far clients had come that are gone.
@@ -100,6 +102,10 @@ pub(crate) struct Tally {
     pub(crate) closed: u64,
     pub(crate) heard: u64,
     pub(crate) lagged: u64,
+    /// How those went on, and what they have lost.
+    pub(crate) skipped: u64,
+    pub(crate) merged: u64,
+    pub(crate) lost: u64,
     /// Publications for which there was no room, by what their publishers chose.
     pub(crate) refused: u64,
     pub(crate) dropped: u64,
@@ -149,7 +155,7 @@ pub(crate) struct Session {
     pub(crate) last_read: Duration,
     /// When the peer began what it has not finished.
     begun_at: Option<Duration>,
-    /// The longest that the loop stood still meanwhile.
+    /// How long the loop stood still meanwhile, in all.
     pub(crate) stall: Duration,
     /// When it began what it last took some time for.
     dawdled_from: Option<Duration>,
@@ -158,6 +164,10 @@ pub(crate) struct Session {
     /// The topics that it is subscribed to by their names, and its patterns.
     pub(crate) named: BTreeSet<usize>,
     pub(crate) patterns: BTreeSet<usize>,
+    /// What is said for it if it is too slow.
+    pub(crate) policy: Option<Lagged>,
+    /// It is to be closed for that.
+    pub(crate) is_doomed: bool,
 }
 
 impl Ledger {
@@ -170,6 +180,7 @@ impl Ledger {
             topics: Vec::new(),
             latest: BTreeMap::new(),
             publications: Vec::new(),
+            policies: (0..NAMES.len()).map(first_policy).collect(),
             values: BTreeSet::new(),
             memories: VecDeque::new(),
             tally: Tally::default(),
@@ -226,6 +237,8 @@ impl Ledger {
             excuses: Vec::new(),
             named: BTreeSet::new(),
             patterns: BTreeSet::new(),
+            policy: None,
+            is_doomed: false,
         });
         self.sessions.len() - 1
     }

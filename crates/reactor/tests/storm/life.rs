@@ -146,6 +146,7 @@ impl Life {
             95..=97 => self.let_go(),
             98..=101 => self.publish_hastily(),
             106 => self.set_delivery(),
+            107 => self.set_policy(),
             102..=105 => self.publish_to_all_but_one(),
             _ if self.peers.is_empty() => self.connect(),
             _ => {
@@ -249,7 +250,7 @@ impl Life {
         let stall = Duration::from_millis(self.random.pick(&[1_000, 6_000, 41_000, 100_000]));
         self.advance(stall);
         for session in &mut self.book.borrow_mut().sessions {
-            session.stall = session.stall.max(stall);
+            session.stall += stall;
         }
         self.peers.iter_mut().for_each(|peer| peer.is_jolted = true);
     }

@@ -104,7 +104,6 @@ fn may_be_zero(name: &str) -> bool {
         // Only sockets are sent to from a file.
         "mirrored_bytes",
         "wakes",
-        "overruns_merged",
     ];
     name.ends_with("_now") || name.starts_with("tls_") || apart.contains(&name)
 }

@@ -38,6 +38,9 @@ pub(crate) enum AtOpen {
 pub(crate) enum AtLag {
     Skip,
     Close,
+    Merge,
+    /// As the policies say.
+    AsSaid,
     AskForClose,
     Panic,
 }
@@ -77,7 +80,8 @@ impl Manner {
             10..=15 => AtOpen::Subscribe,
             _ => AtOpen::Nothing,
         };
-        let lag = random.pick(&[AtLag::Skip, AtLag::Close, AtLag::Skip]);
+        let lag =
+            random.pick(&[AtLag::Skip, AtLag::Close, AtLag::Merge, AtLag::AsSaid, AtLag::AsSaid]);
         let rare_lag = random.pick(&[AtLag::AskForClose, AtLag::Panic]);
         let shutdown = random.pick(&[AtShutdown::Goodbye, AtShutdown::Nothing]);
         let rare_shutdown = random.pick(&[AtShutdown::OtherCode, AtShutdown::Panic]);

@@ -346,6 +346,7 @@ impl Peer {
         if !is_open || self.is_done || self.has_left() || self.closed.is_some() {
             return;
         }
+        let is_doomed = session.is_doomed;
         let waiting = (session.on_the_way(), session.said.len());
         let (timer, now) = (session.timer, book.now);
         let life = book.limits.life_max.filter(|_| self.masks);
@@ -355,6 +356,7 @@ impl Peer {
         book.check(waiting == ((0, 0), 0), Invariant::Delivery, || {
             format!("{number} misses (own, direct), unheard: {waiting:?}")
         });
+        book.check(!is_doomed, Invariant::Ending, || format!("{number} is too slow, and goes on"));
         book.check(self.stream.is_empty(), Invariant::Framing, || {
             format!("{number} has a part of a frame: {:?}", self.stream.rest())
         });

@@ -10,8 +10,8 @@ use std::collections::BTreeSet;
 
 use std::time::Duration;
 
-use tickwire_protocol::Kind;
-use tickwire_reactor::{Epoch, Keep, Publisher, Topic};
+use tickwire_protocol::{CloseCode, Kind};
+use tickwire_reactor::{Epoch, Keep, Lagged, Publisher, Topic};
 
 use crate::ledger::{Book, Invariant, Ledger};
 use crate::note::Note;
@@ -26,6 +26,19 @@ pub(crate) const LASTING: usize = 5;
 
 pub(crate) const PATTERNS: [&str; 8] =
     ["*", "g*", "gold*", "gold.*", "iron.*", "ti*", "rooms/*", "nobody*"];
+
+/// What may be said for those who are too slow.
+pub(crate) const POLICIES: [Lagged; 4] = [
+    Lagged::Skip,
+    Lagged::Merge,
+    Lagged::Close(CloseCode::POLICY_VIOLATION, "slow consumer"),
+    Lagged::Close(CloseCode(4_905), "too slow"),
+];
+
+/// What is said from the beginning; for those that last it changes.
+pub(crate) fn first_policy(name: usize) -> Lagged {
+    if name < LASTING { Lagged::default() } else { POLICIES[name % POLICIES.len()] }
+}
 
 /// Whether a pattern takes in a name.
 pub(crate) fn takes_in(pattern: usize, name: usize) -> bool {
@@ -92,6 +105,9 @@ pub(crate) fn find(book: &Book, publisher: &Publisher, name: usize) -> (usize, T
     let before = publisher.topics();
     let topic = publisher.topic(NAMES[name]);
     let is_made = publisher.topics() > before;
+    if is_made {
+        topic.set_lagged(first_policy(name));
+    }
     let record = book.borrow_mut().found(name, &topic, is_made);
     (record, topic)
 }
@@ -149,6 +165,11 @@ impl Ledger {
     /// The last record of a name.
     fn current(&self, name: usize) -> Option<usize> {
         self.latest.get(&name).copied()
+    }
+
+    /// The last record of a name that there was.
+    pub(crate) fn latest_of(&self, name: usize) -> &Record {
+        &self.topics[self.latest[&name]]
     }
 
     /// Whether the topic of a record may still be there.

@@ -70,6 +70,9 @@ impl Life {
             ("heard", now.received_messages, tally.heard),
             ("panicked", now.panicked, tally.panics),
             ("overruns", now.overruns, tally.lagged),
+            ("overruns_skipped", now.overruns_skipped, tally.skipped),
+            ("overruns_merged", now.overruns_merged, tally.merged),
+            ("publications_lost", now.publications_lost, tally.lost),
             ("connect_failures", now.connect_failures, tally.unconnected),
             ("open", tally.opened - tally.closed, book.open.len() as u64),
         ] {

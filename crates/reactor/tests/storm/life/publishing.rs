@@ -9,7 +9,7 @@ use super::{Life, ROOMS_HELD};
 use crate::fault::Fault;
 use crate::mode::Mode;
 use crate::note::Note;
-use crate::topics::{LASTING, NAMES, find};
+use crate::topics::{LASTING, NAMES, POLICIES, find};
 
 impl Life {
     /// One or several publications of another thread to one of the topics.
@@ -124,6 +124,15 @@ impl Life {
     pub(super) fn set_delivery(&mut self) {
         let (_, topic) = find(&self.book, &self.publisher, self.random.below(LASTING));
         topic.set_delivery(Mode::chosen(self.random.next() % 40).delivery());
+    }
+
+    /// Something else is said for those who are too slow for a topic.
+    pub(super) fn set_policy(&mut self) {
+        let name = self.random.below(LASTING);
+        let (_, topic) = find(&self.book, &self.publisher, name);
+        let policy = self.random.pick(&POLICIES);
+        topic.set_lagged(policy);
+        self.book.borrow_mut().policies[name] = policy;
     }
 
     pub(super) fn forget(&mut self) {

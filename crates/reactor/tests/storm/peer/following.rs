@@ -21,7 +21,14 @@ pub(super) struct Following {
     /// When the last one came, or the subscription or its pace.
     pub(super) since: Duration,
     /// When the latest ones came.
-    pub(super) recent: VecDeque<Duration>,
+    recent: VecDeque<Duration>,
+}
+
+impl Following {
+    /// Begun when the topic's last publication had this place; with what it is owed of before.
+    pub(super) fn begun(last: u64, book: &Ledger) -> Self {
+        Self { joined: last, since: book.now, ..Self::default() }
+    }
 }
 
 /// A value that has arrived.
@@ -60,7 +67,7 @@ impl Arrived {
         match lane {
             b'P' => {
                 let known = book.publications.get(small(number)?)?;
-                book.is_value(note, known.seq).then_some(Self {
+                (known.note == note && known.seq > 0).then_some(Self {
                     record: small(about)?,
                     seq: known.seq,
                     prev: None,
@@ -90,7 +97,7 @@ impl Holding {
         if record < book.topics.len() {
             self.take_in(record + 1, book);
         }
-        self.held.get(&record).is_some_and(|held| held.mode.has_values())
+        self.held.get(&record).is_some_and(|held| held.is_unsure || held.mode.has_values())
     }
 
     /// Gets a value; `in_time` if it reads whatever comes at once.
@@ -106,22 +113,27 @@ impl Holding {
             self.take_in(arrived.record + 1, book);
         }
         let held = arrived.and_then(|it| Some((it, self.held.get(&it.record)?)));
-        let Some((arrived, held)) = held.filter(|(_, held)| held.mode.has_values()) else {
+        let Some((arrived, held)) =
+            held.filter(|(_, held)| held.is_unsure || held.mode.has_values())
+        else {
             return book.check(false, Invariant::Delivery, || {
                 format!("{number} gets {note:?}, and no values of the topic")
             });
         };
         let Arrived { record, seq, prev } = arrived;
+        let is_unsure = held.is_unsure;
         let last = book.topics[record].last();
         let is_newer = held.last < seq && seq <= last;
         let view = held.mode.view;
-        let is_form = prev.is_none() == is_bare(view, seq) && !is_silent(view, seq);
+        let is_value = note.lane != b'P' || book.is_value(note, seq);
+        let is_form = is_value && prev.is_none() == is_bare(view, seq) && !is_silent(view, seq);
         let is_behind = prev.is_none_or(|prev| is_before(held, prev, number, record, book));
         // Who says that it has an older one is believed, even if the newest is its own.
         let is_old = seq <= held.following.joined || note.lane != b'P';
         let is_for_it = is_old || book.place(record, seq).except != Some(number);
         let before = held.clone();
-        book.check(is_newer && is_form && is_behind && is_for_it, Invariant::Delivery, || {
+        let is_right = is_unsure || is_form && is_behind && is_for_it;
+        book.check(is_newer && is_right, Invariant::Delivery, || {
             format!("{number} gets {arrived:?} of {last} after {before:?}")
         });
         if is_newer {
@@ -152,7 +164,7 @@ impl Holding {
         }
         let tag = book.tag(record, seq);
         for (other, held) in &self.held {
-            if held.mode.has_values() || held.may_skip {
+            if held.mode.has_values() || held.may_skip || held.is_unsure {
                 continue;
             }
             let end = book.topics[*other].last() + 1;
@@ -168,11 +180,12 @@ impl Holding {
     pub(super) fn set_pace(&mut self, number: usize, is_done: bool, about: u64, book: &mut Ledger) {
         let (record, mode) = Mode::unpacked(about);
         self.take_in(record + 1, book);
+        let is_unsure = self.held.get(&record).is_some_and(|held| held.is_unsure);
         let held = self.held.get_mut(&record).filter(|held| held.mode.has_values());
         let can_be_done = held.is_some() && mode.has_values();
         // A topic that was just made may not be known to the shard yet.
         let may_be_new = held.as_ref().is_some_and(|held| held.last == 0);
-        let is_right = can_be_done == is_done || !is_done && may_be_new;
+        let is_right = can_be_done == is_done || !is_done && may_be_new || is_unsure;
         book.check(is_right, Invariant::Delivery, || {
             format!("{number} is told {is_done} of {mode:?} for {record}")
         });

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use super::following::{Following, untold};
 use crate::ledger::{Invariant, Ledger};
-use crate::mode::Mode;
+use crate::mode::{BARE, Mode, Pace};
 use crate::note::Note;
 use crate::topics::{NAMES, PATTERNS, takes_in};
 
@@ -36,13 +36,15 @@ pub(super) struct Held {
     /// By its name, and not for a pattern alone.
     is_named: bool,
     pub(super) mode: Mode,
+    /// It may be another one.
+    pub(super) is_unsure: bool,
     pub(super) following: Following,
 }
 
 impl Held {
     fn new(last: u64, is_named: bool, mode: Mode, book: &Ledger) -> Self {
-        let following = Following { joined: last, since: book.now, ..Following::default() };
-        Self { last, may_skip: false, is_named, mode, following }
+        let following = Following::begun(last, book);
+        Self { last, may_skip: false, is_named, mode, is_unsure: false, following }
     }
 
     /// The first publication behind the last and before `seq` that `number` should have got.
@@ -103,11 +105,34 @@ impl Holding {
                 self.held.insert(record, Held::new(said, false, mode, book));
             }
             b'v' => self.unwatch(number, place, small(about), book),
-            b'l' => {
-                self.take_in(place, book);
-                self.held.values_mut().for_each(|held| held.may_skip = true);
-            }
+            b'l' => self.take_in(place, book),
+            b'm' => self.skip(place, book),
+            b'M' => self.merge(number, said, about, book),
             _ => {}
+        }
+    }
+
+    /// Publications of the topics of this name are left out.
+    fn skip(&mut self, name: usize, book: &Ledger) {
+        for (record, held) in &mut self.held {
+            held.may_skip |= book.topics[*record].name == name;
+        }
+    }
+
+    /// A topic comes as values from now on.
+    fn merge(&mut self, number: usize, last: u64, about: u64, book: &mut Ledger) {
+        let (record, owed) = untold(about);
+        let is_distinct = |held: &&mut Held| held.is_unsure || !held.mode.has_values();
+        let held = self.held.get_mut(&record).filter(is_distinct);
+        let is_held = held.is_some();
+        book.check(is_held, Invariant::Delivery, || {
+            format!("{number} loses something of {record}, which it does not get")
+        });
+        if let Some(held) = held {
+            let mode = Mode { pace: Pace::Merge, view: BARE };
+            let mut following = Following::begun(last, book);
+            following.owed = owed;
+            *held = Held { is_named: held.is_named, mode, following, ..Held::default() };
         }
     }
 
@@ -136,6 +161,13 @@ impl Holding {
         });
         let mut held = std::mem::take(&mut self.held);
         held.retain(|record, held| held.is_named || self.covers(*record, book));
+        // A topic that was just made is taken in as those patterns say that there are when the shard
+        // hears of it.
+        for held in
+            held.values_mut().filter(|it| !it.is_named && it.last + it.following.joined == 0)
+        {
+            held.is_unsure = true;
+        }
         self.held = held;
     }
 
@@ -193,7 +225,7 @@ impl Holding {
     /// When nothing moves any more: nothing is missing.
     pub(super) fn check_calm(&mut self, number: usize, book: &mut Ledger) {
         self.take_in(book.topics.len(), book);
-        for (record, held) in &self.held {
+        for (record, held) in self.held.iter().filter(|(_, held)| !held.is_unsure) {
             if held.mode.has_values() {
                 let due = held.value_due(book, *record, number);
                 book.check(held.last >= due, Invariant::Delivery, || {

@@ -161,6 +161,7 @@ impl Peer {
             56..=57 if self.masks => b'v',
             58..=62 if self.masks => b'a',
             63..=64 if self.masks => b'z',
+            65 if self.masks => b'y',
             _ => b'e',
         };
         let about = match lane {
