@@ -15,6 +15,11 @@ mod on_epoll_alone {
     fn what_a_slow_reader_has_not_taken_is_never_written_over() {
         super::what_a_slow_reader_has_not_taken_is_never_written_over(&Loopback::EPOLL);
     }
+
+    #[test]
+    fn turns_full_of_small_publications_are_whole() {
+        super::turns_full_of_small_publications_are_whole(&Loopback::EPOLL);
+    }
 }
 
 /// Bytes that no other publication has in the same places.
@@ -95,4 +100,34 @@ fn what_a_slow_reader_has_not_taken_is_never_written_over(place: &impl Place<Wor
         world.counters().mirrored_bytes >= (BODIES * LENGTH) as u64
     });
     prompt.into_iter().for_each(|peer| session.part(peer));
+}
+
+/// Of which as many in a turn are sent from a file as a large one would be.
+const SMALL: usize = 125;
+
+fn turns_full_of_small_publications_are_whole(place: &impl Place<World = Sockets>) {
+    let mut session = Session::start(place, Setup::default());
+    let publisher = session.world.publisher();
+    let large = publisher.topic("large");
+    let peers: Vec<Peer> = (0..READERS).map(|_| session.open("/script")).collect();
+    peers.iter().for_each(|peer| subscribe(&mut session, *peer));
+    let mut rounds = 0;
+    // A turn may take a part of a batch only, so that it is too little for a file.
+    while session.world.counters().mirrored_bytes == 0 || rounds < 5 {
+        rounds += 1;
+        assert!(rounds < 1_000, "nothing was sent from a file");
+        let batch = publisher.batch();
+        for number in 0..64 {
+            batch.publish_with(&large, Kind::Binary, |_, message, _| {
+                message.extend_from_slice(&body(rounds + number, SMALL));
+            });
+        }
+        drop(batch);
+        for peer in &peers {
+            for number in 0..64 {
+                expect(&mut session, *peer, &body(rounds + number, SMALL));
+            }
+        }
+    }
+    peers.into_iter().for_each(|peer| session.part(peer));
 }
